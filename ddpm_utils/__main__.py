@@ -1,0 +1,51 @@
+"""The command line: `python -m ddpm_utils COMMAND …`. Each command lies in commands/."""
+
+import argparse
+import importlib
+import sys
+
+from ddpm_utils.errors import InputError
+
+COMMANDS = ("train", "sample")
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """argparse, but a wrong value costs one sentence, not a page of usage."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = OneSentenceParser(prog="python -m ddpm_utils", description="Train denoising diffusion models and sample from them.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=OneSentenceParser)
+    for name in COMMANDS:
+        module = importlib.import_module(f"ddpm_utils.commands.{name.replace('-', '_')}")
+        summary = module.__doc__.strip().splitlines()[0]
+        command = subparsers.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 if it did what was asked, 2 after one sentence on what was wrong with the input."""
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args([_with_hyphens(word) for word in words])
+    try:
+        args.run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _with_hyphens(word: str) -> str:
+    """--data_path is --data-path: both spellings are about."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Draw images from a trained model.
+
+Models with labels draw each class equally often, a row or more a class, unless --label asks for one.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from ddpm_utils.checkpoints import load_model
+from ddpm_utils.data import to_uint8
+from ddpm_utils.errors import InputError
+from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
+from ddpm_utils.generate import SAMPLERS, generate, labels_in_rows, start_noise
+from ddpm_utils.sampling import Step
+from ddpm_utils.session import choose_device
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="a model.safetensors that `train` wrote")
+    parser.add_argument("--n", type=int, default=64, help="images (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
+    parser.add_argument("--images", type=Path, help="folder for each image as a PNG of its own")
+    parser.add_argument("--film", type=Path, help="picture of the first image at ten moments from noise to result")
+    parser.add_argument("--gif", type=Path, help="animation of all images from noise to result")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
+    parser.add_argument("--steps", type=int, default=50, help="calls of the network (default %(default)s)")
+    parser.add_argument("--guidance", type=float, default=1.0, help="scale of classifier-free guidance, 1: none (default %(default)s)")
+    parser.add_argument("--label", help="name or number of the only class to draw")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.n < 1 or args.batch_size < 1:
+        raise InputError(f"--n and --batch-size must be at least 1, got {args.n} and {args.batch_size}")
+    model = load_model(args.model, choose_device(args.device))
+    config = model.config
+    label = chosen_labels(args.label, args.n, model.classes, config.network.classes)
+    x_T = start_noise(config, args.n, args.seed)
+    results, first = [], []
+    for start in range(0, args.n, args.batch_size):
+        part = slice(start, start + args.batch_size)
+        steps = generate(
+            model.network,
+            config,
+            x_T[part],
+            None if label is None else label[part],
+            args.sampler,
+            args.steps,
+            args.guidance,
+            args.seed + start,
+        )
+        for step in tqdm(
+            steps, total=args.steps, desc=f"images {start + 1} to {min(start + args.batch_size, args.n)}", unit="step", leave=False
+        ):
+            if start == 0:  # the film and the animation show the first batch
+                first.append(Step(step.t, step.x.cpu(), step.x0_hat.cpu()))
+        results.append(step.x.cpu())
+    images = to_uint8(torch.cat(results), config.mean, config.std)
+    columns, names = layout(args.n, label, model.classes)
+
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    sample_grid(images, columns, names).savefig(args.out)
+    written = [args.out]
+    if args.film:
+        args.film.parent.mkdir(parents=True, exist_ok=True)
+        reverse_filmstrip(x_T[: args.batch_size], first).savefig(args.film)
+        written.append(args.film)
+    if args.gif:
+        args.gif.parent.mkdir(parents=True, exist_ok=True)
+        scale = max(1, 480 // (columns * config.network.image_size))
+        save_gif(denoising_frames(x_T[: args.batch_size], first, columns, scale), args.gif)
+        written.append(args.gif)
+    if args.images:
+        args.images.mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(images):
+            Image.fromarray(image.squeeze()).save(args.images / f"{i:05d}.png")
+        written.append(args.images)
+    print("wrote " + ", ".join(str(path) for path in written))
+
+
+def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None) -> torch.Tensor | None:
+    """Labels (n,) for the images: all of the class `wanted` (a name or number), or all classes in turn; None without labels."""
+    if count is None:
+        if wanted is not None:
+            raise InputError(f"this model was trained without labels; leave --label {wanted} out")
+        return None
+    if wanted is None:
+        return labels_in_rows(n, count)
+    if wanted in classes:
+        return torch.full((n,), classes.index(wanted))
+    if wanted.isdecimal() and int(wanted) < count:
+        return torch.full((n,), int(wanted))
+    raise InputError(f"--label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
+
+
+def layout(n: int, label: torch.Tensor | None, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    """Columns of the grid and the names of its rows: a row a class where that comes out even, else a square."""
+    if label is not None and len(label.unique()) == len(classes) and n % len(classes) == 0:
+        return n // len(classes), classes
+    return math.ceil(math.sqrt(n)), ()

@@ -1,0 +1,64 @@
+"""From a trained network to pictures: the label, the guidance, the clipping and the sampler put together, as its training asks."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ddpm_utils.errors import InputError
+from ddpm_utils.guidance import classifier_free
+from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold
+from ddpm_utils.training import TrainConfig
+from ddpm_utils.unet import UNet
+
+SAMPLERS = ("ddim", "ddpm", "dpm")
+
+
+def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = None, guidance: float = 1.0) -> Denoiser:
+    """The denoiser that this network was trained to be, for images with these labels (B,), clipped to [-1, 1] if its data lay there.
+
+    guidance: scale of classifier-free guidance; 1 is plain conditional sampling.
+    """
+    schedule = config.noise_schedule()
+    if label is None:
+        denoiser = make_denoiser(network, schedule, config.prediction, clip=False)
+    else:
+        conditional = make_denoiser(network, schedule, config.prediction, clip=False, label=label)
+        unconditional = make_denoiser(network, schedule, config.prediction, clip=False)
+        denoiser = classifier_free(conditional, unconditional, guidance)
+    return static_threshold(denoiser) if config.in_unit_range else denoiser
+
+
+def start_noise(config: TrainConfig, n: int, seed: int) -> Tensor:
+    """x_T for n images, (n, C, H, W), drawn on the CPU so that a seed means the same noise on every device."""
+    size, channels = config.network.image_size, config.network.channels
+    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def generate(
+    network: UNet,
+    config: TrainConfig,
+    x_T: Tensor,
+    label: Tensor | None = None,
+    sampler: str = "ddim",
+    steps: int = 50,
+    guidance: float = 1.0,
+    seed: int = 0,
+) -> Iterator[Step]:
+    """Run `sampler` ("ddim", "ddpm" or "dpm") from x_T (B, C, H, W), on the network's device; yields every step."""
+    if sampler not in SAMPLERS:
+        raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    device = next(network.parameters()).device
+    schedule = config.noise_schedule()
+    denoiser = trained_denoiser(network, config, None if label is None else label.to(device), guidance)
+    x_T = x_T.to(device)
+    if sampler == "ddim":
+        return ddim(denoiser, x_T, schedule, steps)
+    if sampler == "dpm":
+        return dpm_solver(denoiser, x_T, schedule, steps)
+    return ddpm(denoiser, x_T, schedule, steps=steps, generator=torch.Generator().manual_seed(seed + 1))
+
+
+def labels_in_rows(n: int, classes: int) -> Tensor:
+    """(n,) labels, sorted, as evenly spread over the classes as n allows."""
+    return torch.arange(n) * classes // n if n >= classes else torch.arange(n)

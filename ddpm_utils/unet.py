@@ -1,0 +1,305 @@
+"""Chapter 03: the U-Net that looks at a noisy image and a timestep, and says what the noise (or x_0, or v) is.
+
+Residual blocks of two 3x3 convolutions at each of several resolutions, self-attention at chosen ones, the timestep added
+inside every block, and a skip connection from each encoder block to its mirror in the decoder. With `UNetConfig.ho_cifar10()` it is,
+weight for weight, the 35.7 M network of Ho et al. 2020 (2006.11239, appendix B).
+
+`from_diffusers` and `to_diffusers` exchange weights with diffusers' UNet2DModel; the map is in interop.py.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddpm_utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Everything that decides the network's shape. Resolutions are in pixels, for inputs of image_size.
+
+    The last four are details in which published networks differ: the epsilon of GroupNorm, padding only right and below before
+    a stride-2 convolution (Ho) or all round, cosines or sines first in the time embedding, and its frequency shift.
+    """
+
+    image_size: int = 32
+    channels: int = 3
+    width: int = 64  # channels at full resolution
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)  # width at each level; the resolution halves from level to level
+    blocks: int = 2  # residual blocks a level in the encoder; the decoder has one more
+    attention: tuple[int, ...] = (16,)  # resolutions with self-attention
+    middle_attention: bool = True
+    head_channels: int | None = None  # channels of an attention head; None: one head
+    groups: int = 32  # of GroupNorm
+    dropout: float = 0.0
+    classes: int | None = None  # number of labels; one more, the null label, stands for "no label"
+    condition_channels: int = 0  # extra input channels, concatenated to x_t
+    norm_eps: float = 1e-6
+    asymmetric_padding: bool = True
+    cosines_first: bool = False
+    frequency_shift: int = 1
+
+    def __post_init__(self):
+        for name in ("multipliers", "attention"):  # JSON brings lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.multipliers:
+            raise InputError("multipliers must name at least one level, such as (1, 2, 2, 2)")
+        halvings = 2 ** (len(self.multipliers) - 1)
+        if self.image_size < 1 or self.image_size % halvings:
+            raise InputError(
+                f"image_size must be a multiple of {halvings}, because {len(self.multipliers)} levels halve it "
+                f"{len(self.multipliers) - 1} times; got {self.image_size}"
+            )
+        if odd := [r for r in self.attention if r not in self.resolutions]:
+            raise InputError(f"attention resolutions must be among {self.resolutions}, got {odd[0]}")
+        for width in self.widths:
+            if width % self.groups:
+                raise InputError(f"every level's channels must be a multiple of groups={self.groups}, got {width}")
+            if self.head_channels and width % self.head_channels:
+                raise InputError(f"every level's channels must be a multiple of head_channels={self.head_channels}, got {width}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.width * m for m in self.multipliers)
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        return tuple(self.image_size // 2**level for level in range(len(self.multipliers)))
+
+    @property
+    def null_label(self) -> int | None:
+        """The label that stands for "no label": the one after the last class."""
+        return self.classes
+
+    @classmethod
+    def ho_cifar10(cls) -> "UNetConfig":
+        """Ho et al.'s CIFAR-10 network: 35,746,307 parameters."""
+        return cls(image_size=32, width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1)
+
+
+class UNet(nn.Module):
+    """(x_t, t) -> prediction with the shape of x_t.
+
+    x_t: (B, channels, H, W), H and W multiples of 2 ** (levels - 1). t: (B,) int64, 0-based.
+    label: (B,) int64 in 0 .. classes, where `classes` is the null label; left out, every image gets the null label.
+    condition: (B, condition_channels, H, W), only for networks that were built with it.
+    """
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        emb = 4 * config.width
+        first, last = config.widths[0], config.widths[-1]
+        self.time_mlp = nn.Sequential(nn.Linear(config.width, emb), nn.SiLU(), nn.Linear(emb, emb))
+        self.label_embedding = None if config.classes is None else nn.Embedding(config.classes + 1, emb)
+        self.input_conv = nn.Conv2d(config.channels + config.condition_channels, first, 3, padding=1)
+
+        self.down, skips, channels = nn.ModuleList(), [first], first
+        for level, (width, resolution) in enumerate(zip(config.widths, config.resolutions)):
+            inputs = [channels] + [width] * (config.blocks - 1)
+            is_last = level == len(config.widths) - 1
+            resample = None if is_last else Downsample(width, config.asymmetric_padding)
+            self.down.append(Level(config, inputs, width, resolution in config.attention, resample))
+            skips += [width] * (config.blocks + (not is_last))
+            channels = width
+
+        self.middle = Middle(config, last)
+
+        self.up = nn.ModuleList()
+        for level, (width, resolution) in enumerate(zip(config.widths[::-1], config.resolutions[::-1])):
+            inputs = []
+            for _ in range(config.blocks + 1):
+                inputs.append(channels + skips.pop())
+                channels = width
+            resample = None if level == len(config.widths) - 1 else Upsample(width)
+            self.up.append(Level(config, inputs, width, resolution in config.attention, resample))
+
+        self.output_norm = nn.GroupNorm(config.groups, first, config.norm_eps)
+        self.output_conv = nn.Conv2d(first, config.channels, 3, padding=1)
+        nn.init.zeros_(self.output_conv.weight)  # the first prediction is 0: a loss of 1 for eps, and no wild first step
+        nn.init.zeros_(self.output_conv.bias)
+
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        x = self.with_condition(x_t, condition)  # (B, channels + condition_channels, H, W)
+        emb = self.embed(t, label)  # (B, 4 width)
+        h, skips = self.encode(x, emb)
+        h = self.middle(h, emb)
+        return self.decode(h, skips, emb)
+
+    def with_condition(self, x_t: Tensor, condition: Tensor | None) -> Tensor:
+        """x_t with the condition's channels behind its own, both checked."""
+        c = self.config
+        halvings = 2 ** (len(c.multipliers) - 1)
+        if x_t.ndim != 4 or x_t.shape[1] != c.channels or x_t.shape[2] % halvings or x_t.shape[3] % halvings:
+            raise InputError(f"x_t must be (B, {c.channels}, H, W) with H and W multiples of {halvings}, got shape {tuple(x_t.shape)}")
+        if (condition is None) != (c.condition_channels == 0):
+            raise InputError(
+                f"this network takes {c.condition_channels or 'no'} condition channels, got {'none' if condition is None else 'some'}"
+            )
+        return x_t if condition is None else torch.cat([x_t, condition], 1)
+
+    def embed(self, t: Tensor, label: Tensor | None) -> Tensor:
+        """(B,) timesteps and labels -> (B, 4 width): sinusoids, two linear layers, plus the label's row."""
+        c = self.config
+        features = timestep_embedding(t, c.width, c.cosines_first, c.frequency_shift)  # (B, width)
+        emb = self.time_mlp(features.to(self.input_conv.weight.dtype))  # (B, 4 width)
+        if self.label_embedding is None:
+            if label is not None:
+                raise InputError("this network has no labels (classes=None), got a label")
+            return emb
+        if label is None:
+            label = torch.full_like(t, c.null_label)
+        return emb + self.label_embedding(label)
+
+    def encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The way down. Returns the coarsest features and one skip for the input, each block and each downsampling."""
+        h = self.input_conv(x)
+        skips = [h]
+        for level in self.down:
+            for block, attention in zip(level.blocks, level.attentions):
+                h = attention(block(h, emb))
+                skips.append(h)
+            if level.resample is not None:
+                h = level.resample(h)
+                skips.append(h)
+        return h, skips
+
+    def decode(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
+        """The way up: every block sees the features so far and the skip of its mirror image, last in, first out."""
+        skips = list(skips)
+        for level in self.up:
+            for block, attention in zip(level.blocks, level.attentions):
+                h = attention(block(torch.cat([h, skips.pop()], 1), emb))
+            if level.resample is not None:
+                h = level.resample(h)
+        return self.output_conv(F.silu(self.output_norm(h)))
+
+    @classmethod
+    def from_diffusers(cls, model) -> "UNet":
+        """The same network as a diffusers UNet2DModel, with its weights. Raises InputError for options that this one lacks."""
+        from ddpm_utils.interop import from_diffusers
+
+        return from_diffusers(model)
+
+    def to_diffusers(self):
+        """A diffusers UNet2DModel with these weights and equal outputs (condition channels become input channels)."""
+        from ddpm_utils.interop import to_diffusers
+
+        return to_diffusers(self)
+
+
+class Level(nn.Module):
+    """All blocks of one resolution, and the change to the next one. The U-Net itself runs them, since skips run between."""
+
+    def __init__(self, config: UNetConfig, inputs: list[int], width: int, attend: bool, resample: nn.Module | None):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(config, channels, width) for channels in inputs)
+        self.attentions = nn.ModuleList(Attention(config, width) if attend else nn.Identity() for _ in inputs)
+        self.resample = resample
+
+
+class Middle(nn.Module):
+    """Block, attention, block at the coarsest resolution, where every pixel can see every other."""
+
+    def __init__(self, config: UNetConfig, width: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(config, width, width) for _ in range(2))
+        self.attentions = nn.ModuleList([Attention(config, width) if config.middle_attention else nn.Identity()])
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.blocks[1](self.attentions[0](self.blocks[0](h, emb)), emb)
+
+
+class ResidualBlock(nn.Module):
+    """Twice norm, SiLU, 3x3 convolution, with the time embedding added in between; plus the input.
+
+    (B, in, H, W), (B, 4 width) -> (B, out, H, W). It begins as (a projection of) the identity: the last convolution is zero.
+    """
+
+    def __init__(self, config: UNetConfig, in_channels: int, out_channels: int):
+        super().__init__()
+        groups, eps = config.groups, config.norm_eps
+        self.norm1 = nn.GroupNorm(groups, in_channels, eps)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(4 * config.width, out_channels)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))  # (B, out, H, W)
+        h = h + self.time(F.silu(emb))[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return self.shortcut(x) + h
+
+
+class Attention(nn.Module):
+    """Self-attention over all pixels, plus the input. (B, C, H, W) -> the same; cost grows with (H W) squared."""
+
+    def __init__(self, config: UNetConfig, channels: int):
+        super().__init__()
+        self.heads = channels // (config.head_channels or channels)
+        self.norm = nn.GroupNorm(config.groups, channels, config.norm_eps)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
+        q, k, v = self.qkv(tokens).view(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)  # each (B, heads, HW, C/heads)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
+        return x + self.out(mixed).view(B, H, W, C).permute(0, 3, 1, 2)
+
+
+class Downsample(nn.Module):
+    """(B, C, H, W) -> (B, C, H/2, W/2) by a 3x3 convolution with stride 2."""
+
+    def __init__(self, channels: int, asymmetric_padding: bool):
+        super().__init__()
+        self.asymmetric_padding = asymmetric_padding
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0 if asymmetric_padding else 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.asymmetric_padding else x)
+
+
+class Upsample(nn.Module):
+    """(B, C, H, W) -> (B, C, 2H, 2W): nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def timestep_embedding(t: Tensor, dim: int, cosines_first: bool = False, frequency_shift: int = 1) -> Tensor:
+    """Sinusoids of t at dim / 2 frequencies, from 1 down to about 1/10000 (Vaswani et al. 2017, section 3.5).
+
+    t: (B,) -> (B, dim) float32, dim even.
+    """
+    half = dim // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=t.device) / (half - frequency_shift)
+    angles = t[:, None].float() * torch.exp(-math.log(10000) * exponent)  # (B, dim / 2)
+    parts = (angles.cos(), angles.sin()) if cosines_first else (angles.sin(), angles.cos())
+    return torch.cat(parts, 1)
+
+
+def parameter_table(network: nn.Module, depth: int = 3) -> str:
+    """Parameters by layer as text: one line for each module `depth` names deep, its count and share, and the total."""
+    counts: dict[str, int] = {}
+    for name, parameter in network.named_parameters():
+        layer = ".".join(name.split(".")[:-1][:depth])
+        counts[layer] = counts.get(layer, 0) + parameter.numel()
+    total = sum(counts.values())
+    lines = [f"{layer:<28}{n:>13,}{n / total:>8.1%}" for layer, n in counts.items()]
+    return "\n".join([f"{'layer':<28}{'parameters':>13}{'share':>8}", *lines, f"{'total':<28}{total:>13,}{1:>8.1%}"])
