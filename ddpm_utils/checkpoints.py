@@ -8,6 +8,7 @@ Model (model.safetensors): the averaged weights in float16, 2 bytes per paramete
 """
 
 import hashlib
+import json
 import os
 import pickle
 import zipfile
@@ -137,8 +138,8 @@ def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], pat
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
-    metadata = {"format": MODEL_FORMAT, "config": config.to_json(), "classes": "\n".join(classes)}
-    save_file(weights, temporary, metadata)
+    about = {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes}
+    save_file(weights, temporary, {"ddpm_utils": json.dumps(about)})  # several entries would be written in random order
     os.replace(temporary, path)
 
 
@@ -148,15 +149,17 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         raise InputError(f"there is no model file {str(path)!r}; train one with `python -m ddpm_utils train`")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != MODEL_FORMAT:
+            about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
+            if about.get("format") != MODEL_FORMAT:
                 raise InputError(
-                    f"{str(path)!r} is not a model of this project (its format is {metadata.get('format')!r}, expected {MODEL_FORMAT!r})"
+                    f"{str(path)!r} is not a model of this project (its format is {about.get('format')!r}, expected {MODEL_FORMAT!r})"
                 )
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
-    config = TrainConfig.from_json(metadata["config"])
+    config = TrainConfig.from_json(about["config"])
     network = UNet(config.network)
+    if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
+        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
     network.load_state_dict(weights)
-    return Model(network.to(device).eval(), config, tuple(c for c in metadata["classes"].split("\n") if c))
+    return Model(network.to(device).eval(), config, tuple(about["classes"]))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,8 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     elif name.startswith("kaggle:"):
         root = download(name.removeprefix("kaggle:"))
     else:
-        root = Path(source).expanduser()
-    if not root.is_dir():
+        root = Path(os.path.expanduser(source))
+    if not name or not root.is_dir():
         names = ", ".join([*EMBEDDED, *KAGGLE_HANDLES])
         raise InputError(f"data path must be a folder, kaggle:OWNER/SLUG, or one of {names}; there is no folder {name!r}")
     files, labels, classes = list_images(root, split)
@@ -132,7 +133,7 @@ def download(handle: str) -> Path:
 
     try:
         return Path(kagglehub.dataset_download(handle))
-    except requests.exceptions.ConnectionError as error:
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise InputError(f"no network to download {handle!r} from Kaggle; connect, or download it elsewhere and pass its folder") from error
     except KaggleApiHTTPError as error:
         raise InputError(
@@ -154,7 +155,7 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
         if split == "test":
             return _tiny_imagenet_val(root)
         root = root / "train"
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not _is_hidden(p.relative_to(root)))
     if not files:
         endings = ", ".join(sorted(EXTENSIONS))
         raise InputError(f"no images in {str(root)!r}; it should hold files that end in {endings}, flat or in one folder a class")
@@ -169,17 +170,25 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
 def _unwrap(root: Path) -> Path:
     """Down through folders that hold one folder and no image (archives double them)."""
     while True:
-        entries = [p for p in root.iterdir() if not p.name.startswith(".") and (p.is_dir() or p.suffix.lower() in EXTENSIONS)]
+        entries = [p for p in root.iterdir() if not _is_hidden(Path(p.name)) and (p.is_dir() or p.suffix.lower() in EXTENSIONS)]
         if len(entries) != 1 or not entries[0].is_dir():
             return root
         root = entries[0]
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether this relative path is one of the files that computers leave behind: thumbnails, or a Mac's in an archive."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _tiny_imagenet_val(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
     """Tiny ImageNet's validation images: one flat folder, labels in a tab-separated file."""
     classes = tuple(sorted((root / "wnids.txt").read_text().split()))
     index = {name: i for i, name in enumerate(classes)}
-    rows = [line.split("\t") for line in (root / "val" / "val_annotations.txt").read_text().splitlines()]
+    annotations = root / "val" / "val_annotations.txt"
+    if not annotations.is_file():
+        raise InputError(f"Tiny ImageNet in {str(root)!r} has no val/val_annotations.txt; download or unpack it again")
+    rows = [line.split("\t") for line in annotations.read_text().splitlines()]
     files = [root / "val" / "images" / row[0] for row in rows]
     return files, np.array([index[row[1]] for row in rows], dtype=np.int64), classes
 
@@ -199,7 +208,7 @@ def read_rgb(path: Path, hint: int | None = None) -> Image.Image:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image, dtype=np.float64)
-            scale = 257 if values.max(initial=0) > 255 else 1
+            scale = 257 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
             return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -234,8 +243,8 @@ def _decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> I
 
 def _fill_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
     """Decode all files into folder/images.npy and list the broken ones in meta.json. The folder appears only when complete."""
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(".tmp", f"{folder.name}.", folder.parent))
     need, free = len(files) * size * size * 3, shutil.disk_usage(temporary).free
     try:
         if need > free:
@@ -248,7 +257,7 @@ def _fill_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
         def decode(i: int) -> str | None:
             try:
                 images[i] = np.asarray(fit(read_rgb(files[i], size), size))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for bad files
+            except Exception as error:  # damaged bytes make Pillow raise almost anything
                 return f"{type(error).__name__}: {error}".replace(f"{root}{os.sep}", "")
             return None
 
@@ -261,7 +270,8 @@ def _fill_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
             temporary.rename(folder)
         except OSError:
             if not (folder / "meta.json").exists():  # else another process was faster, with the same result
-                raise
+                shutil.rmtree(folder)  # incomplete
+                temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_free
-from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold
+from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
 from ddpm_utils.training import TrainConfig
 from ddpm_utils.unet import UNet
 
@@ -21,6 +21,8 @@ def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = 
     """
     schedule = config.noise_schedule()
     if label is None:
+        if guidance != 1:
+            raise InputError(f"guidance needs labels, without them it must be 1, got {guidance}")
         denoiser = make_denoiser(network, schedule, config.prediction, clip=False)
     else:
         conditional = make_denoiser(network, schedule, config.prediction, clip=False, label=label)
@@ -31,6 +33,8 @@ def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = 
 
 def start_noise(config: TrainConfig, n: int, seed: int) -> Tensor:
     """x_T for n images, (n, C, H, W), drawn on the CPU so that a seed means the same noise on every device."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed}")
     size, channels = config.network.image_size, config.network.channels
     return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
@@ -50,6 +54,7 @@ def generate(
         raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     device = next(network.parameters()).device
     schedule = config.noise_schedule()
+    timesteps(schedule.T, steps)  # refuses wrong numbers of steps now, and not when the first step is asked for
     denoiser = trained_denoiser(network, config, None if label is None else label.to(device), guidance)
     x_T = x_T.to(device)
     if sampler == "ddim":

@@ -3,8 +3,11 @@
 Equations: Ho & Salimans 2022 (2207.12598).
 """
 
+import math
+
 from torch import Tensor
 
+from ddpm_utils.errors import InputError
 from ddpm_utils.sampling import Denoiser
 
 
@@ -14,6 +17,8 @@ def classifier_free(conditional: Denoiser, unconditional: Denoiser, scale: float
     Scale 1 is the conditional denoiser, 0 the unconditional one, above 1 exaggerates the label. Mixing x0_hat or eps is the same,
     because one is an affine function of the other at a given x_t. Clip afterwards, not before.
     """
+    if not math.isfinite(scale):
+        raise InputError(f"guidance scale must be a finite number, 1 to 5 is usual; got {scale}")
     if scale == 1:
         return conditional
     if scale == 0:

@@ -103,17 +103,19 @@ def _config_from(c) -> UNetConfig:
             raise InputError(f"diffusers' option {option}={c[option]!r} has no counterpart here; it must be {value!r}")
     if attends != ["Attn" in b for b in c.up_block_types][::-1]:
         raise InputError("the decoder must attend at the same resolutions as the encoder to be converted")
+    if not isinstance(size := c.sample_size, int):
+        raise InputError(f"only square networks with a known sample_size can be converted, got sample_size={size!r}")
     widths, first = c.block_out_channels, c.block_out_channels[0]
     if any(w % first for w in widths):
         raise InputError(f"block_out_channels must be multiples of the first to be converted, got {tuple(widths)}")
     return UNetConfig(
-        image_size=c.sample_size if isinstance(c.sample_size, int) else c.sample_size[0],
+        image_size=size,
         channels=c.out_channels,
         condition_channels=c.in_channels - c.out_channels,
         width=first,
         multipliers=tuple(w // first for w in widths),
         blocks=c.layers_per_block,
-        attention=tuple(c.sample_size // 2**level for level, attend in enumerate(attends) if attend),
+        attention=tuple(size // 2**level for level, attend in enumerate(attends) if attend),
         middle_attention=c.add_attention,
         head_channels=c.attention_head_dim,
         groups=c.norm_num_groups,

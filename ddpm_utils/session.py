@@ -150,12 +150,12 @@ def _records_up_to(log: Path, step: int) -> list[dict]:
 
 def choose_device(name: str) -> str:
     """ "auto" takes CUDA, then Apple's MPS, then the CPU, and says so; a device that is asked for must be there."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    cuda = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+    available = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
     if name == "auto":
-        name = next(device for device, there in available.items() if there)
-    elif not available.get(name.split(":")[0], False):
-        there = ", ".join(device for device, ok in available.items() if ok)
-        raise InputError(f"device {name!r} is not available here; available: auto, {there}")
+        name = available[0]
+    elif name not in available:
+        raise InputError(f"device {name!r} is not available here; available: auto, {', '.join(available)}")
     detail = torch.cuda.get_device_name(name) if name.startswith("cuda") else f"{torch.get_num_threads()} threads" if name == "cpu" else ""
     print(f"device: {name}" + (f" ({detail})" if detail else ""))
     return name

@@ -73,8 +73,12 @@ class TrainConfig:
                 raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.label_dropout <= 1:
             raise InputError(f"label_dropout must lie in [0, 1], 0.1 is usual; got {self.label_dropout}")
-        if len(self.mean) not in (1, self.network.channels) or len(self.std) != len(self.mean) or min(self.std) <= 0:
-            raise InputError(f"mean and std need 1 or {self.network.channels} values each, std above 0; got {self.mean} and {self.std}")
+        counts = {1, self.network.channels}
+        if len(self.mean) not in counts or len(self.std) != len(self.mean):
+            allowed = " or ".join(map(str, sorted(counts)))
+            raise InputError(f"mean and std need {allowed} values each, got {self.mean} and {self.std}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise InputError(f"mean and std must be finite and std above 0, got {self.mean} and {self.std}")
         check_prediction(self.noise_schedule(), self.prediction)
 
     def noise_schedule(self) -> NoiseSchedule:

@@ -43,10 +43,18 @@ class UNetConfig:
     frequency_shift: int = 1
 
     def __post_init__(self):
-        for name in ("multipliers", "attention"):  # JSON brings lists
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "multipliers", tuple(self.multipliers))  # JSON brings lists
+        object.__setattr__(self, "attention", tuple(sorted(self.attention, reverse=True)))
         if not self.multipliers:
             raise InputError("multipliers must name at least one level, such as (1, 2, 2, 2)")
+        if self.width % 2 or self.width < 4:
+            raise InputError(f"width must be an even number of at least 4, because half of it are sines of t; got {self.width}")
+        if min(self.multipliers) < 1:
+            raise InputError(f"multipliers must be at least 1 each, got {min(self.multipliers)}")
+        if self.blocks < 1:
+            raise InputError(f"blocks must be at least 1 a level, got {self.blocks}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
         halvings = 2 ** (len(self.multipliers) - 1)
         if self.image_size < 1 or self.image_size % halvings:
             raise InputError(

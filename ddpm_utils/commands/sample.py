@@ -19,6 +19,8 @@ from ddpm_utils.generate import SAMPLERS, generate, labels_in_rows, start_noise
 from ddpm_utils.sampling import Step
 from ddpm_utils.session import choose_device
 
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="a model.safetensors that `train` wrote")
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
     parser.add_argument("--images", type=Path, help="folder for each image as a PNG of its own")
     parser.add_argument("--film", type=Path, help="picture of the first image at ten moments from noise to result")
-    parser.add_argument("--gif", type=Path, help="animation of all images from noise to result")
+    parser.add_argument("--gif", type=Path, help="animation of the first --batch-size images from noise to result")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
     parser.add_argument("--steps", type=int, default=50, help="calls of the network (default %(default)s)")
     parser.add_argument("--guidance", type=float, default=1.0, help="scale of classifier-free guidance, 1: none (default %(default)s)")
@@ -43,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     config = model.config
     label = chosen_labels(args.label, args.n, model.classes, config.network.classes)
     x_T = start_noise(config, args.n, args.seed)
+    check_outputs(args.out, args.film, args.gif, args.images)
     results, first = [], []
     for start in range(0, args.n, args.batch_size):
         part = slice(start, start + args.batch_size)
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         for step in tqdm(
             steps, total=args.steps, desc=f"images {start + 1} to {min(start + args.batch_size, args.n)}", unit="step", leave=False
         ):
-            if start == 0:  # the film and the animation show the first batch
+            if start == 0 and (args.film or args.gif):  # the film and the animation show the first batch
                 first.append(Step(step.t, step.x.cpu(), step.x0_hat.cpu()))
         results.append(step.x.cpu())
     images = to_uint8(torch.cat(results), config.mean, config.std)
@@ -80,9 +83,20 @@ def run(args: argparse.Namespace) -> None:
     if args.images:
         args.images.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(images):
-            Image.fromarray(image.squeeze()).save(args.images / f"{i:05d}.png")
+            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(args.images / f"{i:05d}.png")
         written.append(args.images)
     print("wrote " + ", ".join(str(path) for path in written))
+
+
+def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path | None) -> None:
+    """Refuse names that can't be written before the time for sampling is spent."""
+    for flag, path, endings in (("--out", out, PICTURES), ("--film", film, PICTURES), ("--gif", gif, (".gif",))):
+        if path and (path.suffix.lower() not in endings or path.is_dir()):
+            raise InputError(f"{flag} must name a file that ends in {' or '.join(endings)}, got {str(path)!r}")
+    folders = [path.parent for path in (out, film, gif) if path] + ([images] if images else [])
+    for folder in folders:
+        if blocking := next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), None):
+            raise InputError(f"there can be no folder {str(folder)!r}, because {str(blocking)!r} is a file; choose another name")
 
 
 def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None) -> torch.Tensor | None:

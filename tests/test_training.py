@@ -1,0 +1,273 @@
+"""The loop: draws keyed by (seed, step), bit-exact resume, the average, the learning rate."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_utils.checkpoints import load_model, load_state, save_model, save_state
+from ddpm_utils.data import ImageSet, load_images
+from ddpm_utils.ema import EMA
+from ddpm_utils.errors import InputError
+from ddpm_utils.training import TrainConfig, Trainer, draw_batch, epoch_order, learning_rate
+from ddpm_utils.unet import UNetConfig
+
+NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(4,), groups=4, classes=10, dropout=0.1)
+CONFIG = TrainConfig(network=NETWORK, timesteps=300, epochs=2, batch_size=128, warmup=4, lr=1e-3, ema_decay=0.99)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return load_images("digits")
+
+
+def everything(trainer: Trainer) -> list[torch.Tensor]:
+    """Weights, average and both moments: all that training changes."""
+    moments = [m for p in trainer.network.parameters() for m in trainer.optimizer.state[p].values()]
+    return [*trainer.network.parameters(), *trainer.ema.shadow, *moments]
+
+
+def assert_bit_equal(a: Trainer, b: Trainer):
+    assert a.step == b.step
+    assert all(torch.equal(p, q) for p, q in zip(everything(a), everything(b), strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimizer": "adam", "prediction": "v", "lr_decay": "cosine"}, {"ema_start": 9, "prediction": "x0", "weighting": "min-snr"}],
+)
+@pytest.mark.parametrize("cut", [1, 7, 14, 20])  # an epoch has 14 steps
+def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, tmp_path, changes, cut):
+    config = replace(CONFIG, **changes)
+    whole = Trainer(config, digits)
+    list(whole.run())
+
+    first = Trainer(config, digits)
+    list(first.run(until=cut))
+    save_state(first, tmp_path / "state.pt")
+    torch.randn(100)  # what else happens in a process must not matter
+    second = Trainer(config, digits)
+    load_state(second, tmp_path / "state.pt")
+    assert_bit_equal(first, second)
+    list(second.run())
+    assert second.step == 28
+    assert_bit_equal(whole, second)
+
+
+def test_same_seed_same_weights_and_another_seed_others(digits):
+    runs = [Trainer(replace(CONFIG, seed=seed), digits) for seed in (0, 0, 1)]
+    for trainer in runs:
+        list(trainer.run(until=3))
+    assert_bit_equal(runs[0], runs[1])
+    assert not torch.equal(everything(runs[0])[0], everything(runs[2])[0])
+
+
+def test_training_leaves_the_callers_random_numbers_alone(digits):
+    torch.manual_seed(5)
+    expected = torch.randn(4)
+    torch.manual_seed(5)
+    list(Trainer(CONFIG, digits).run(until=2))
+    assert torch.equal(torch.randn(4), expected)
+
+
+def test_loss_falls_on_real_digits(digits):
+    config = replace(CONFIG, epochs=6, prediction="v", lr=3e-3, network=replace(NETWORK, width=16, dropout=0.0))
+    losses = [r.losses.mean().item() for r in Trainer(config, digits).run()]
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_a_step_is_ho_s_algorithm_written_out(digits):
+    """The first step against plain torch: the same batch, loss, clipping and AdamW update."""
+    config = replace(CONFIG, network=replace(NETWORK, dropout=0.0), clip_norm=0.01)
+    trainer = Trainer(config, digits)
+    reference = Trainer(config, digits).network.train()
+    result = trainer.train_step()
+    batch = draw_batch(config, digits, 0)
+    ab = config.noise_schedule().alpha_bar[batch.t].float().view(-1, 1, 1, 1)
+    x_t = ab.sqrt() * batch.x0 + (1 - ab).sqrt() * batch.eps
+    loss = ((reference(x_t, batch.t, label=batch.label) - batch.eps) ** 2).mean()
+    loss.backward()
+    norm = math.sqrt(sum(p.grad.double().square().sum().item() for p in reference.parameters()))
+    assert abs(result.losses.mean().item() - loss.item()) < 1e-6
+    assert abs(result.grad_norm.item() - norm) < 1e-5 * norm
+    for p in reference.parameters():
+        p.grad *= 0.01 / norm
+    torch.optim.AdamW(reference.parameters(), lr=1e-3 / 4).step()
+    for p, q in zip(trainer.network.parameters(), reference.parameters()):
+        assert (p - q).abs().max() < 1e-6
+
+
+# --- draws ---
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own():
+    orders = [epoch_order(0, epoch, 1797) for epoch in range(3)]
+    for order in orders:
+        assert sorted(order) == list(range(1797))
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], epoch_order(1, 0, 1797))
+
+
+@pytest.mark.parametrize("T", [300, 1000])
+def test_all_timesteps_are_trained(digits, T):
+    config = replace(CONFIG, timesteps=T)
+    t = torch.cat([draw_batch(config, digits, step).t for step in range(100)])
+    assert t.min() == 0
+    assert t.max() == T - 1
+    assert len(t.unique()) > 0.99 * T
+    counts = torch.histc(t.float(), 10, 0, T)
+    assert (counts / len(t) - 0.1).abs().max() < 0.015  # five standard deviations
+
+
+def test_labels_are_dropped_for_each_image_at_their_rate(digits):
+    dropped = torch.stack([draw_batch(CONFIG, digits, step).label == 10 for step in range(100)]).double()
+    assert abs(dropped.mean() - 0.1) < 0.014  # five standard deviations
+    assert dropped.mean(1).max() < 0.4  # never a whole batch
+    for rate in (0.0, 1.0):
+        label = draw_batch(replace(CONFIG, label_dropout=rate), digits, 0).label
+        assert ((label == 10).double().mean() == rate).item()
+
+
+def test_half_of_the_images_are_mirrored_and_labels_stay_with_their_images():
+    images = np.random.default_rng(0).integers(0, 256, (256, 8, 8, 1), dtype=np.uint8)
+    data = ImageSet(images, np.arange(256) % 10, tuple("0123456789"))
+    batch = draw_batch(replace(CONFIG, batch_size=256, label_dropout=0.0), data, 0)
+    rows = epoch_order(0, 0, 256)
+    plain = torch.from_numpy(images[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+    same = (batch.x0 - plain).abs().amax((1, 2, 3)) < 1e-6
+    mirrored = (batch.x0 - plain.flip(3)).abs().amax((1, 2, 3)) < 1e-6
+    assert (same ^ mirrored).all()
+    assert 90 < same.sum() < 166  # five standard deviations round 128
+    assert torch.equal(batch.label, torch.from_numpy(rows % 10))
+    assert abs(batch.eps.mean()) < 0.05
+    assert abs(batch.eps.std() - 1) < 0.05
+
+
+def test_learning_rate_rises_then_stays_or_falls_as_a_cosine():
+    config = replace(CONFIG, warmup=10, lr=1.0)
+    assert [learning_rate(config, step, 110) for step in (0, 4, 9, 10, 109)] == [0.1, 0.5, 1.0, 1.0, 1.0]
+    cosine = replace(config, lr_decay="cosine")
+    assert learning_rate(cosine, 10, 110) == 1.0
+    assert abs(learning_rate(cosine, 60, 110) - 0.5) < 1e-12
+    assert learning_rate(cosine, 109, 110) < 1e-3
+    assert learning_rate(replace(config, warmup=0), 0, 110) == 1.0
+
+
+# --- the average ---
+
+
+def ramp(decay, start, steps):
+    """The average of a weight that equals n after step n."""
+    layer = torch.nn.Linear(1, 1, bias=False).double()
+    torch.nn.init.zeros_(layer.weight)
+    ema = EMA(layer, decay, start)
+    for n in range(1, steps + 1):
+        torch.nn.init.constant_(layer.weight, n)
+        ema.update(layer, n)
+    return ema.shadow[0].item()
+
+
+def test_average_of_a_ramp_has_its_closed_form():
+    """With decay (1 + k) / (10 + k) below the cap, e_k = d e_{k-1} + (1 - d) k solves to e_k = (9 k - 0) / 10 + O(1/k)."""
+    expected = 0.0
+    for k in range(1, 101):
+        d = min(0.9999, (1 + k) / (10 + k))
+        expected = d * expected + (1 - d) * k
+    assert abs(ramp(0.9999, 0, 100) - expected) < 1e-4  # float32
+    assert abs(expected - 0.9 * 100) < 1
+    constant = 0.5  # reached at once: e_n = n - d / (1 - d) for a constant decay, after the start is forgotten
+    assert abs(ramp(constant, 0, 200) - (200 - constant / (1 - constant))) < 1e-4
+
+
+def test_a_late_average_is_a_copy_until_its_start():
+    assert ramp(0.9999, 50, 50) == 50
+    late, early = ramp(0.9999, 50, 60), ramp(0.9999, 0, 10)
+    assert abs(late - (50 + early)) < 1e-4
+
+
+def test_the_average_is_float32_and_covers_parameters_only():
+    layer = torch.nn.BatchNorm1d(3).bfloat16()
+    ema = EMA(layer, 0.999)
+    assert [s.dtype for s in ema.shadow] == [torch.float32] * 2
+    torch.nn.init.constant_(layer.weight, 2.0)
+    for n in range(1, 2001):
+        ema.update(layer, n)
+    assert ema.shadow[0].min() > 1.8  # in bfloat16 a move of 1/1000 is rounded away
+
+
+def test_samples_come_from_the_average(digits):
+    trainer = Trainer(CONFIG, digits)
+    list(trainer.run(until=5))
+    network = trainer.average_network()
+    assert not network.training
+    assert all(torch.equal(p, s) for p, s in zip(network.parameters(), trainer.ema.shadow))
+    assert not torch.equal(next(network.parameters()), next(trainer.network.parameters()))
+
+
+# --- files ---
+
+
+def test_state_is_16_bytes_a_parameter_and_model_2(digits, tmp_path):
+    config = replace(CONFIG, network=replace(NETWORK, width=32, groups=8))
+    trainer = Trainer(config, digits)
+    list(trainer.run(until=1))
+    n = sum(p.numel() for p in trainer.network.parameters())
+    save_state(trainer, tmp_path / "state.pt")
+    save_model(trainer.average_network(), config, digits.classes, tmp_path / "model.safetensors")
+    assert (tmp_path / "state.pt").stat().st_size <= 16.2 * n
+    assert (tmp_path / "model.safetensors").stat().st_size <= 2.1 * n
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "state.pt"]
+
+
+def test_a_model_comes_back_with_its_run(digits, tmp_path):
+    trainer = Trainer(CONFIG, digits)
+    save_model(trainer.average_network(), CONFIG, digits.classes, tmp_path / "m.safetensors")
+    model = load_model(tmp_path / "m.safetensors")
+    assert model.config == CONFIG
+    assert model.classes == digits.classes
+    for p, s in zip(model.network.parameters(), trainer.ema.shadow):
+        assert torch.equal(p, s.half().float())
+
+
+def test_a_state_of_another_run_or_other_images_is_refused(digits, tmp_path):
+    trainer = Trainer(CONFIG, digits)
+    list(trainer.run(until=1))
+    save_state(trainer, tmp_path / "state.pt")
+    for changes, name in (({"lr": 2e-3}, "lr"), ({"seed": 1}, "seed"), ({"network": replace(NETWORK, width=16)}, "network.width")):
+        with pytest.raises(InputError, match=f"another run: its {name} is"):
+            load_state(Trainer(replace(CONFIG, **changes), digits), tmp_path / "state.pt")
+    fewer = ImageSet(digits.images[:-1], digits.labels[:-1], digits.classes)
+    with pytest.raises(InputError, match="other images"):
+        load_state(Trainer(CONFIG, fewer), tmp_path / "state.pt")
+    load_state(Trainer(replace(CONFIG, epochs=50), digits), tmp_path / "state.pt")  # training longer is the same run
+    with pytest.raises(InputError, match="epochs"):
+        cosine = Trainer(replace(CONFIG, lr_decay="cosine"), digits)
+        list(cosine.run(until=1))
+        save_state(cosine, tmp_path / "cosine.pt")
+        load_state(Trainer(replace(CONFIG, lr_decay="cosine", epochs=50), digits), tmp_path / "cosine.pt")
+
+
+def test_damaged_and_hostile_states_are_refused(digits, tmp_path):
+    trainer, path = Trainer(CONFIG, digits), tmp_path / "state.pt"
+    save_state(trainer, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        load_state(trainer, path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="damaged"):
+        load_state(trainer, path)
+    torch.save({"format": 99}, path)
+    with pytest.raises(InputError, match="format 99"):
+        load_state(trainer, path)
+
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    torch.save({"format": 1, "config": Hostile()}, path)
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
+        load_state(trainer, path)
+    assert not (tmp_path / "pwned").exists()
