@@ -80,6 +80,8 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     if size is not None and size < 1:
         raise InputError(f"image size must be at least 1 pixel, got {size}")
     if name in EMBEDDED:
+        if split == "test":
+            raise InputError(f"{name!r} has no test split; only Stanford Cars and Tiny ImageNet have one")
         return _embedded(name, size or EMBEDDED[name])
     if name in KAGGLE_HANDLES:
         root = download(KAGGLE_HANDLES[name])
@@ -155,6 +157,8 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
         if split == "test":
             return _tiny_imagenet_val(root)
         root = root / "train"
+    elif split == "test":
+        raise InputError(f"{str(root)!r} has no test split; only Stanford Cars and Tiny ImageNet have one")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not _is_hidden(p.relative_to(root)))
     if not files:
         endings = ", ".join(sorted(EXTENSIONS))
@@ -262,7 +266,9 @@ def _fill_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
             return None
 
         with ThreadPoolExecutor() as pool:
-            reasons = list(tqdm(pool.map(decode, range(len(files))), total=len(files), desc="decoding", unit="image", leave=False))
+            reasons = list(
+                tqdm(pool.map(decode, range(len(files))), total=len(files), desc="decoding", unit="image", leave=False, disable=None)
+            )
         images.flush()
         broken = {str(files[i].relative_to(root)): why for i, why in enumerate(reasons) if why}
         (temporary / "meta.json").write_text(json.dumps({"broken": broken}))

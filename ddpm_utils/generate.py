@@ -8,7 +8,7 @@ from torch import Tensor
 from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_free
 from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
-from ddpm_utils.training import TrainConfig
+from ddpm_utils.training import TrainConfig, keyed_generator
 from ddpm_utils.unet import UNet
 
 SAMPLERS = ("ddim", "ddpm", "dpm")
@@ -47,9 +47,12 @@ def generate(
     sampler: str = "ddim",
     steps: int = 50,
     guidance: float = 1.0,
-    seed: int = 0,
+    seed: tuple[int, int] = (0, 0),
 ) -> Iterator[Step]:
-    """Run `sampler` ("ddim", "ddpm" or "dpm") from x_T (B, C, H, W), on the network's device; yields every step."""
+    """Run `sampler` ("ddim", "ddpm" or "dpm") from x_T (B, C, H, W), on the network's device; yields every step.
+
+    seed: (seed, index of the batch's first image), for the noise that DDPM adds.
+    """
     if sampler not in SAMPLERS:
         raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     device = next(network.parameters()).device
@@ -61,7 +64,7 @@ def generate(
         return ddim(denoiser, x_T, schedule, steps)
     if sampler == "dpm":
         return dpm_solver(denoiser, x_T, schedule, steps)
-    return ddpm(denoiser, x_T, schedule, steps=steps, generator=torch.Generator().manual_seed(seed + 1))
+    return ddpm(denoiser, x_T, schedule, steps=steps, generator=keyed_generator(seed[0], "sampling", seed[1]))
 
 
 def labels_in_rows(n: int, classes: int) -> Tensor:

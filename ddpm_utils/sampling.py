@@ -206,7 +206,7 @@ def dpm_solver(
 def sample(steps_iterable: Iterable[Step], total: int | None = None) -> Tensor:
     """Run a sampler to its end, with a progress bar, and return the image after its last step."""
     x = None
-    for step in tqdm(steps_iterable, total=total, desc="sampling", unit="step", leave=False):
+    for step in tqdm(steps_iterable, total=total, desc="sampling", unit="step", leave=False, disable=None):
         x = step.x
     if x is None:
         raise InputError("the sampler yielded no steps; was it run before? A generator runs once")

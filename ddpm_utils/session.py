@@ -53,7 +53,7 @@ def train(config: TrainConfig, data: ImageSet, options: SessionOptions) -> Train
     log.write_text("".join(json.dumps(r) + "\n" for r in records))
 
     reporter = Reporter(trainer, out, records)
-    bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc="training", unit="step")
+    bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc="training", unit="step", disable=None)
     with bar, open(log, "a") as lines:
         for result in trainer.run():
             bar.update()

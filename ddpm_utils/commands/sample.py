@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import load_model
+from ddpm_utils.checkpoints import Model, load_model
 from ddpm_utils.data import to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
@@ -30,11 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--film", type=Path, help="picture of the first image at ten moments from noise to result")
     parser.add_argument("--gif", type=Path, help="animation of the first --batch-size images from noise to result")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
-    parser.add_argument("--steps", type=int, default=50, help="calls of the network (default %(default)s)")
+    parser.add_argument("--steps", type=int, help="calls of the network (default 50, or all timesteps of a model with fewer)")
     parser.add_argument("--guidance", type=float, default=1.0, help="scale of classifier-free guidance, 1: none (default %(default)s)")
     parser.add_argument("--label", help="name or number of the only class to draw")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time (default %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=256, help="images at a time; changes what --sampler ddpm draws (default %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
 
 
@@ -42,50 +44,42 @@ def run(args: argparse.Namespace) -> None:
     if args.n < 1 or args.batch_size < 1:
         raise InputError(f"--n and --batch-size must be at least 1, got {args.n} and {args.batch_size}")
     model = load_model(args.model, choose_device(args.device))
-    config = model.config
-    label = chosen_labels(args.label, args.n, model.classes, config.network.classes)
-    x_T = start_noise(config, args.n, args.seed)
+    label = chosen_labels(args.label, args.n, model.classes, model.config.network.classes)
+    x_T = start_noise(model.config, args.n, args.seed)
     check_outputs(args.out, args.film, args.gif, args.images)
-    results, first = [], []
-    for start in range(0, args.n, args.batch_size):
-        part = slice(start, start + args.batch_size)
-        steps = generate(
-            model.network,
-            config,
-            x_T[part],
-            None if label is None else label[part],
-            args.sampler,
-            args.steps,
-            args.guidance,
-            args.seed + start,
-        )
-        for step in tqdm(
-            steps, total=args.steps, desc=f"images {start + 1} to {min(start + args.batch_size, args.n)}", unit="step", leave=False
-        ):
-            if start == 0 and (args.film or args.gif):  # the film and the animation show the first batch
-                first.append(Step(step.t, step.x.cpu(), step.x0_hat.cpu()))
-        results.append(step.x.cpu())
-    images = to_uint8(torch.cat(results), config.mean, config.std)
+    results, film = draw(model, x_T, label, args)
+    images = to_uint8(results, model.config.mean, model.config.std)
     columns, names = layout(args.n, label, model.classes)
 
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    for path in filter(None, (args.out, args.film, args.gif)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     sample_grid(images, columns, names).savefig(args.out)
-    written = [args.out]
     if args.film:
-        args.film.parent.mkdir(parents=True, exist_ok=True)
-        reverse_filmstrip(x_T[: args.batch_size], first).savefig(args.film)
-        written.append(args.film)
+        reverse_filmstrip(x_T[: args.batch_size], film).savefig(args.film)
     if args.gif:
-        args.gif.parent.mkdir(parents=True, exist_ok=True)
-        scale = max(1, 480 // (columns * config.network.image_size))
-        save_gif(denoising_frames(x_T[: args.batch_size], first, columns, scale), args.gif)
-        written.append(args.gif)
+        scale = max(1, 480 // (columns * model.config.network.image_size))
+        save_gif(denoising_frames(x_T[: args.batch_size], film, columns, scale), args.gif)
     if args.images:
         args.images.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(images):
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(args.images / f"{i:05d}.png")
-        written.append(args.images)
-    print("wrote " + ", ".join(str(path) for path in written))
+    print("wrote " + ", ".join(str(path) for path in (args.out, args.film, args.gif, args.images) if path))
+
+
+def draw(model: Model, x_T: torch.Tensor, label: torch.Tensor | None, args: argparse.Namespace) -> tuple[torch.Tensor, list[Step]]:
+    """All images (n, C, H, W), a batch at a time; and every step of the first batch, if a film or an animation wants it."""
+    count = min(50, model.config.timesteps) if args.steps is None else args.steps
+    results, film = [], []
+    for start in range(0, args.n, args.batch_size):
+        part = slice(start, start + args.batch_size)
+        of_part = None if label is None else label[part]
+        steps = generate(model.network, model.config, x_T[part], of_part, args.sampler, count, args.guidance, (args.seed, start))
+        name = f"images {start + 1} to {min(start + args.batch_size, args.n)}"
+        for step in tqdm(steps, total=count, desc=name, unit="step", leave=False, disable=None):
+            if start == 0 and (args.film or args.gif):
+                film.append(Step(step.t, step.x.cpu(), step.x0_hat.cpu()))
+        results.append(step.x.cpu())
+    return torch.cat(results), film
 
 
 def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path | None) -> None:

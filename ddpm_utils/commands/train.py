@@ -5,6 +5,7 @@ model.safetensors (to sample from), loss.png and samples/.
 """
 
 import argparse
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     options = SessionOptions(args.out, args.resume, choose_device(args.device), args.log_every, args.sample_every)
+    settings(args)  # refuses wrong ones before minutes of decoding
     data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     config = config_for(args, data)
     check_data(config, data)
@@ -104,9 +106,14 @@ def config_for(args: argparse.Namespace, data: ImageSet) -> TrainConfig:
         dropout=args.dropout,
         classes=len(data.classes) if data.classes and not args.unconditional else None,
     )
-    same_name = {f: getattr(args, f) for f in TrainConfig.__dataclass_fields__ if f != "network" and hasattr(args, f)}
+    return replace(settings(args), network=network)
+
+
+def settings(args: argparse.Namespace) -> TrainConfig:
+    """The run that these arguments describe, but for the network, which depends on the images."""
+    same_name = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
     same_name["flip"] = args.data_path not in EMBEDDED if args.flip is None else args.flip
-    return TrainConfig(network=network, **same_name)
+    return TrainConfig(**same_name)
 
 
 def default_multipliers(size: int) -> tuple[int, ...]:
