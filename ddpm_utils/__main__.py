@@ -6,7 +6,7 @@ import sys
 
 from ddpm_utils.errors import InputError
 
-COMMANDS = ("train", "sample")
+COMMANDS = ("train", "sample", "ema", "plan", "doctor")
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -30,18 +30,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 if it did what was asked, 2 after one sentence on what was wrong with the input or the disk."""
+    """Run one command; 0 if it did what was asked, 1 if that failed, 2 after one sentence on what was wrong with the input or the disk."""
     words = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args([_with_hyphens(word) for word in words])
     try:
-        args.run(args)
+        return args.run(args) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written to
         print(f"error: {error.filename or 'files'} can't be read or written: {error.strerror or error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _with_hyphens(word: str) -> str:

@@ -1,161 +1,204 @@
-"""A training session: the loop of training.py with its files around it.
+"""A training session: the loop of training.py with its files, its limits and its end.
 
-Writes into the run's folder: log.jsonl, state.pt, model.safetensors (the averaged weights), loss.png, samples/.
+Writes into the run's folder: log.jsonl, state-*.pt, model.safetensors (the averaged weights), loss.png, samples/, snapshots/ and
+status.json, which says how the session ended and what to run next. A session that stops early exits as cleanly as one that is done.
 """
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import load_state, save_model, save_state
+from ddpm_utils.budget import Limits, Stopper, check_disk, disk_bytes
+from ddpm_utils.checkpoints import atomic_write, list_states, load_newest, load_state, save_rotated, set_aside_newer
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, to_uint8
-from ddpm_utils.diffusion import by_quarter
 from ddpm_utils.errors import InputError
+from ddpm_utils.execution import Execution
 from ddpm_utils.figures import loss_curve, sample_grid
 from ddpm_utils.generate import generate, labels_in_rows, start_noise
-from ddpm_utils.sampling import sample
-from ddpm_utils.training import StepResult, TrainConfig, Trainer
-from ddpm_utils.unet import UNet
+from ddpm_utils.models import save_model
+from ddpm_utils.reporting import Diverged, Reporter, plain_line, records_up_to
+from ddpm_utils.training import Trainer
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a session runs and reports: nothing here changes the weights that it ends with."""
+    """How a session runs and reports: nothing here changes the weights that a run ends with."""
 
     out: Path
-    resume: bool = False
-    device: str = "cpu"
+    resume: bool | Path = False  # True: from the newest state in `out`; a path: from that state
+    limits: Limits = field(default_factory=Limits)
     log_every: int = 50  # steps
     sample_every: int = 1000  # steps; 0: never
+    snapshot_every: int = 0  # epochs; 0: never
+    command: str = ""  # what to run to go on, for status.json
 
     def __post_init__(self):
-        if self.log_every < 1 or self.sample_every < 0:
-            raise InputError(f"log_every must be at least 1 and sample_every at least 0, got {self.log_every} and {self.sample_every}")
+        for name, least in (("log_every", 1), ("sample_every", 0), ("snapshot_every", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
-def train(config: TrainConfig, data: ImageSet, options: SessionOptions) -> Trainer:
-    """Train to the end, saving the state after every epoch. Returns the trainer."""
-    out = options.out
-    trainer = Trainer(config, data, options.device)
-    state, log = out / "state.pt", out / "log.jsonl"
-    if options.resume:
-        load_state(trainer, state)
-        print(f"resumed {state} at step {trainer.step} of {trainer.total_steps}")
-    elif state.exists():
-        raise InputError(f"{str(out)!r} already holds a run; pass --resume to go on with it, or another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    records = _records_up_to(log, trainer.step)
-    log.write_text("".join(json.dumps(r) + "\n" for r in records))
+def train(config: TrainConfig, data: ImageSet, options: SessionOptions, execution: Execution | None = None) -> dict:
+    """Train until the run is done or a limit is near. Returns what status.json says: {"status": "done" | "stopped" | "failed", …}."""
+    stopper = Stopper(options.limits)
+    stopper.catch_signals()
+    trainer = Trainer(config, data, execution)
+    session = Session(trainer, options, stopper)
+    try:
+        session.open()
+        reason = session.run()
+    except Diverged as error:
+        status = session.close("failed", f"{error}; the last good state is {session.good}; lower --lr, or look at the images")
+    else:
+        status = session.close("stopped" if reason else "done", reason or f"all {config.epochs} epochs are trained")
+    return status
 
-    reporter = Reporter(trainer, out, records)
-    bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc="training", unit="step", disable=None)
-    with bar, open(log, "a") as lines:
-        for result in trainer.run():
-            bar.update()
-            reporter.add(result)
-            if result.step % options.log_every == 0 or result.step == trainer.total_steps:
-                record = reporter.record()
+
+class Session:
+    """One trainer with its folder. Only the first of several processes writes; all of them take the same decisions."""
+
+    def __init__(self, trainer: Trainer, options: SessionOptions, stopper: Stopper):
+        self.trainer, self.options, self.stopper, self.out = trainer, options, stopper, options.out
+        self.first = trainer.execution.is_first
+        self.good: Path | None = None  # the state that a crash now would be resumed from
+
+    def say(self, text: str) -> None:
+        """Print, between the progress bar's updates, in the first process."""
+        if self.first:
+            tqdm.write(text)
+
+    def open(self) -> None:
+        """Check the disk, take up the state if asked to, and prepare the folder."""
+        trainer, options = self.trainer, self.options
+        parameters = sum(p.numel() for p in trainer.network.parameters())
+        snapshots = len(trainer.averages) * (trainer.config.epochs // options.snapshot_every) if options.snapshot_every else 0
+        check_disk(disk_bytes(parameters, len(trainer.averages), options.limits.keep, snapshots), options.limits, self.out)
+        if options.resume:
+            self._resume()
+        elif list_states(self.out):
+            raise InputError(f"{str(self.out)!r} already holds a run; pass --resume to go on with it, or another --out")
+        log = self.out / "log.jsonl"
+        self.records = records_up_to(log, trainer.step)
+        if self.first:
+            for left_over in self.out.glob(".*.tmp"):  # of a process that was killed while it wrote
+                left_over.unlink()
+            with atomic_write(log) as file:
+                file.write("".join(json.dumps(r) + "\n" for r in self.records).encode())
+        self.reporter = Reporter(trainer, self.out, self.records)
+
+    def _resume(self) -> None:
+        trainer, resume = self.trainer, self.options.resume
+        if resume is True:
+            self.good, before = load_newest(trainer, self.out)
+        else:
+            self.good, before = resume, load_state(trainer, resume)
+            if self.first and resume.parent.resolve() == self.out.resolve():
+                for path in set_aside_newer(self.out, resume):
+                    self.say(f"set aside {path}, which is newer than the state that you chose")
+        self.say(f"resumed {self.good} at step {trainer.step} of {trainer.total_steps}")
+        now = trainer.execution.as_saved()
+        for name in (name for name in now if now[name] != before[name]):
+            self.say(f"{name} was {before[name]} and is {now[name]} now: the same images and noise, but other rounding")
+
+    def run(self) -> str | None:
+        """The loop. Returns the reason for stopping early, or None if the run is done."""
+        trainer, options, stopper = self.trainer, self.options, self.stopper
+        bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc="training", unit="step", disable=None if self.first else True)
+        with bar:
+            for result in trainer.run():
+                bar.update()
+                self.reporter.add(result)
+                stopper.step_done()
+                epoch_ends = result.step % trainer.steps_per_epoch == 0
+                is_last = result.step == trainer.total_steps
+                if result.step % options.log_every == 0 or is_last:
+                    self.log()
+                if options.sample_every and result.step % options.sample_every == 0 and self.first:
+                    self.draw_samples()
+                reason = stopper.why_stop_now()
+                if epoch_ends:
+                    self.save()
+                    self.snapshot(result.step // trainer.steps_per_epoch)
+                    reason = stopper.why_stop_after_epoch(trainer.steps_per_epoch, is_last) or (None if is_last else reason)
+                if trainer.execution.any_process(reason is not None):
+                    if not epoch_ends:
+                        self.save()
+                    return reason or "another process has to stop"
+        return None
+
+    def log(self) -> None:
+        """One record into the log, one line for people."""
+        self.reporter.check_finite()
+        record = self.reporter.record()
+        if self.first:
+            with open(self.out / "log.jsonl", "a") as lines:
                 lines.write(json.dumps(record) + "\n")
-                lines.flush()
-                tqdm.write(plain_line(record))
-            if result.step % trainer.steps_per_epoch == 0:
-                save_state(trainer, state)
-            if options.sample_every and result.step % options.sample_every == 0:
-                save_samples(trainer.average_network(), config, out / "samples" / f"step-{result.step:07d}.png")
-    save_model(trainer.average_network(), config, data.classes, out / "model.safetensors")
-    loss_curve(records).savefig(out / "loss.png")
-    return trainer
+        self.say(plain_line(record))
 
+    def save(self) -> None:
+        """Write a state, after a look at the losses: one that holds NaN must not push out a good one."""
+        self.reporter.check_finite()
+        started = time.monotonic()
+        if self.first:
+            self.good = save_rotated(self.trainer, self.out, self.options.limits.keep)
+        self.stopper.saved(time.monotonic() - started)
 
-class Reporter:
-    """Collects what happened since the last report, and turns it into one record of the log."""
+    def snapshot(self, epoch: int) -> None:
+        """Write each average as a small model file, if this epoch is one of those chosen."""
+        every = self.options.snapshot_every
+        if not every or epoch % every or not self.first:
+            return
+        sigmas = self.trainer.config.ema_sigmas or (None,)
+        for index, sigma in enumerate(sigmas):
+            name = f"epoch-{epoch:05d}" + (f"-sigma-{sigma:.3f}" if sigma else "")
+            about = {"step": self.trainer.step, "sigma": sigma}
+            save_model(
+                self.trainer.average_network(index),
+                self.trainer.config,
+                self.trainer.data.classes,
+                self.out / "snapshots" / f"{name}.safetensors",
+                about,
+            )
 
-    def __init__(self, trainer: Trainer, out: Path, records: list[dict]):
-        self.trainer, self.out, self.records = trainer, out, records
-        self.flops_per_image = 3 * forward_flops(trainer.network)  # backward costs twice the forward pass
-        self._start_interval()
+    def draw_samples(self, n: int = 16, steps: int = 25) -> None:
+        """A grid of n samples, always from the same noise, so that one can watch a run improve. Gives way to a signal."""
+        config = self.trainer.config
+        label = None if config.network.classes is None else labels_in_rows(n, config.network.classes)
+        x_T = start_noise(config, n, seed=0)
+        for step in generate(self.trainer.average_network(), config, x_T, label, steps=min(steps, config.timesteps)):
+            x0 = step.x
+            if self.stopper.signalled:
+                return
+        path = self.out / "samples" / f"step-{self.trainer.step:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        sample_grid(to_uint8(x0, config.mean, config.std), columns=8).savefig(path)
 
-    def _start_interval(self):
-        self.results: list[StepResult] = []
-        self.started = time.perf_counter()
-
-    def add(self, result: StepResult) -> None:
-        self.results.append(result)
-
-    def record(self) -> dict:
-        """Means since the last call, speed, and the time that the rest will take."""
-        losses = torch.cat([r.losses for r in self.results]).cpu()  # also waits for the device
-        seconds = time.perf_counter() - self.started
-        t = torch.cat([r.t for r in self.results])
-        step, per_epoch = self.results[-1].step, self.trainer.steps_per_epoch
-        images_per_s = len(losses) / seconds
-        record = {
-            "step": step,
-            "epoch": round(step / per_epoch, 3),
-            "loss": losses.mean().item(),
-            "quarters": by_quarter(losses, t, self.trainer.config.timesteps),
-            "lr": self.results[-1].lr,
-            "grad_norm": self.results[-1].grad_norm.item(),
-            "images_per_s": round(images_per_s, 1),
-            "gflops_per_s": round(images_per_s * self.flops_per_image / 1e9, 1),
-            "eta_s": round((self.trainer.total_steps - step) * seconds / len(self.results)),
-            "disk_mb": round(sum(f.stat().st_size for f in self.out.rglob("*") if f.is_file()) / 1e6, 1),
+    def close(self, status: str, reason: str) -> dict:
+        """Write the model, the loss curve and status.json, and say how the session ended."""
+        trainer, options = self.trainer, self.options
+        about = {
+            "status": status,
+            "reason": reason,
+            "epoch": round(trainer.step / trainer.steps_per_epoch, 3),
+            "epochs": trainer.config.epochs,
+            "step": trainer.step,
+            "steps": trainer.total_steps,
+            "hours": round(self.stopper.hours, 5),
+            "state": None if self.good is None else self.good.name,
+            "next_command": options.command if status == "stopped" else None,
         }
-        self.records.append(record)
-        self._start_interval()
-        return record
-
-
-def plain_line(record: dict) -> str:
-    """A record of the log as one line for people."""
-    quarters = " ".join("-" if q is None else f"{q:.4f}" for q in record["quarters"])
-    return (
-        f"step {record['step']}  epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  by quarter of t {quarters}  "
-        f"{record['images_per_s']:.0f} images/s  {record['gflops_per_s']:.0f} GFLOP/s  {record['eta_s']} s left  {record['disk_mb']:.0f} MB"
-    )
-
-
-def save_samples(network: UNet, config: TrainConfig, path: Path, n: int = 16, steps: int = 25) -> None:
-    """A grid of n samples, always from the same noise, so that one can watch a run improve."""
-    classes = config.network.classes
-    label = None if classes is None else labels_in_rows(n, classes)
-    x0 = sample(generate(network, config, start_noise(config, n, seed=0), label, steps=min(steps, config.timesteps)), steps)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sample_grid(to_uint8(x0, config.mean, config.std), columns=8).savefig(path)
-
-
-def forward_flops(network: UNet) -> int:
-    """Floating-point operations of one forward pass over one image."""
-    config, device = network.config, next(network.parameters()).device
-    size = config.image_size
-    x = torch.zeros(1, config.channels, size, size, device=device)
-    condition = torch.zeros(1, config.condition_channels, size, size, device=device) if config.condition_channels else None
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(x, torch.zeros(1, dtype=torch.int64, device=device), condition=condition)
-    return counter.get_total_flops()
-
-
-def _records_up_to(log: Path, step: int) -> list[dict]:
-    """The log's records of steps that the state still knows: later ones are trained, and written, again."""
-    if not log.exists():
-        return []
-    records = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
-    return [r for r in records if r["step"] <= step]
-
-
-def choose_device(name: str) -> str:
-    """ "auto" takes CUDA, then Apple's MPS, then the CPU, and says so; a device that is asked for must be there."""
-    cuda = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
-    available = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-    if name == "auto":
-        name = available[0]
-    elif name not in available:
-        raise InputError(f"device {name!r} is not available here; available: auto, {', '.join(available)}")
-    detail = torch.cuda.get_device_name(name) if name.startswith("cuda") else f"{torch.get_num_threads()} threads" if name == "cpu" else ""
-    print(f"device: {name}" + (f" ({detail})" if detail else ""))
-    return name
+        if self.first:
+            if status != "failed":
+                save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out / "model.safetensors")
+            if self.records:
+                loss_curve(self.records).savefig(self.out / "loss.png")
+            with atomic_write(self.out / "status.json") as file:
+                file.write(json.dumps(about, indent=2).encode())
+        self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
+        if about["next_command"]:
+            self.say(f"to go on: {about['next_command']}")
+        return about

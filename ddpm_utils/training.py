@@ -2,122 +2,30 @@
 
 Randomness is a function of (seed, step): the images, flips, timesteps, noise and dropped labels of step n come from generators keyed by
 (seed, n) and are drawn for the whole batch on the CPU. What ran before has no influence, so that a run which is cut and resumed
-anywhere ends in the same bits, and the same draws reach every kind of device.
+anywhere ends in the same bits, and the same draws reach every kind of device; each of several processes takes its slice.
 
 Equations: Ho et al. 2020 (2006.11239), algorithm 1.
 """
 
 import copy
-import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, to_float
-from ddpm_utils.diffusion import LOSSES, WEIGHTINGS, check_prediction, training_loss
-from ddpm_utils.ema import EMA
+from ddpm_utils.diffusion import training_loss
+from ddpm_utils.ema import EMA, power_decay, standard_decay
 from ddpm_utils.errors import InputError
-from ddpm_utils.schedules import NoiseSchedule
-from ddpm_utils.unet import UNet, UNetConfig
-
-OPTIMIZERS = ("adamw", "adam")
-DECAYS = ("constant", "cosine")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A run, completely described but for its images. It travels inside every checkpoint and exported model."""
-
-    network: UNetConfig = field(default_factory=UNetConfig)
-    timesteps: int = 1000
-    schedule: str = "cosine"
-    zero_terminal_snr: bool = False
-    prediction: str = "eps"
-    loss: str = "l2"
-    weighting: str = "plain"
-    epochs: int = 100
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 2e-4
-    warmup: int = 500  # steps over which the learning rate rises
-    lr_decay: str = "constant"  # after the warm-up; "cosine" falls to 0 at the last step
-    clip_norm: float = 1.0  # gradients are scaled down to this norm
-    ema_decay: float = 0.9999
-    ema_start: int = 0  # step at which averaging begins
-    label_dropout: float = 0.1  # share of labels replaced by the null label, drawn for each image
-    flip: bool = True  # mirror images left to right half of the time
-    mean: tuple[float, ...] = (0.5,)  # of the pixels' 0 .. 1, by channel; with std 0.5 images lie in [-1, 1]
-    std: tuple[float, ...] = (0.5,)
-    seed: int = 0
-
-    def __post_init__(self):
-        for name in ("mean", "std"):  # JSON brings lists
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        choices = {"loss": LOSSES, "weighting": WEIGHTINGS, "optimizer": OPTIMIZERS, "lr_decay": DECAYS}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        limits = {"epochs": 1, "batch_size": 1, "warmup": 0, "ema_start": 0, "seed": 0}
-        for name, least in limits.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("lr", "clip_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.label_dropout <= 1:
-            raise InputError(f"label_dropout must lie in [0, 1], 0.1 is usual; got {self.label_dropout}")
-        counts = {1, self.network.channels}
-        if len(self.mean) not in counts or len(self.std) != len(self.mean):
-            allowed = " or ".join(map(str, sorted(counts)))
-            raise InputError(f"mean and std need {allowed} values each, got {self.mean} and {self.std}")
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
-            raise InputError(f"mean and std must be finite and std above 0, got {self.mean} and {self.std}")
-        check_prediction(self.noise_schedule(), self.prediction)
-
-    def noise_schedule(self) -> NoiseSchedule:
-        schedule = NoiseSchedule.named(self.schedule, self.timesteps)
-        return schedule.with_zero_terminal_snr() if self.zero_terminal_snr else schedule
-
-    @property
-    def in_unit_range(self) -> bool:
-        """Whether images lie in [-1, 1], so that clipping to it makes sense."""
-        return set(self.mean) == {0.5} == set(self.std)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "TrainConfig":
-        values = json.loads(text)
-        known, known_network = {f.name for f in fields(cls)}, {f.name for f in fields(UNetConfig)}
-        if unknown := (values.keys() - known) | (values["network"].keys() - known_network):
-            raise InputError(f"the file was written by another version of ddpm_utils: it has an unknown setting {sorted(unknown)[0]!r}")
-        return cls(**{**values, "network": UNetConfig(**values["network"])})
-
-    def check_same_run(self, other: "TrainConfig") -> None:
-        """Refuse to continue `other`'s run with these settings. More or fewer epochs are fine while the learning rate doesn't depend on them."""
-        if self.lr_decay == "constant":
-            other = replace(other, epochs=self.epochs)
-        for name, mine, theirs in _differences(asdict(self), asdict(other)):
-            raise InputError(
-                f"the checkpoint is of another run: its {name} is {theirs!r}, this run's is {mine!r}; match it or use another --out"
-            )
-
-
-def _differences(a: dict, b: dict, prefix: str = "") -> Iterator[tuple]:
-    for key in a:
-        if isinstance(a[key], dict):
-            yield from _differences(a[key], b[key], f"{prefix}{key}.")
-        elif a[key] != b[key]:
-            yield prefix + key, a[key], b[key]
-
+from ddpm_utils.execution import Execution
+from ddpm_utils.unet import UNet
 
 # --- what a step trains on: a pure function of (seed, step) ---
 
@@ -174,26 +82,39 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
 
 
 class StepResult(NamedTuple):
+    """What a step did, for logs and notebooks. With several processes t and losses are this process's share."""
+
     step: int  # steps done, counting this one
-    t: Tensor  # (B,) on the CPU
-    losses: Tensor  # (B,) on the training device
+    t: Tensor  # (b,) int64 on the CPU
+    losses: Tensor  # (b,) on the training device
     lr: float
     grad_norm: Tensor  # before clipping
 
 
 class Trainer:
-    """Network, average, optimizer and step counter of one run."""
+    """Network, averages, optimizer and step counter of one run."""
 
-    def __init__(self, config: TrainConfig, data: ImageSet, device: str | torch.device = "cpu"):
+    def __init__(self, config: TrainConfig, data: ImageSet, execution: Execution | None = None):
+        execution = execution or Execution()
         check_data(config, data)
-        self.config, self.data, self.device = config, data, torch.device(device)
+        if config.batch_size % (parts := execution.world * execution.accumulate):
+            raise InputError(f"batch size must be a multiple of {parts} (processes times micro-batches), got {config.batch_size}")
+        self.config, self.data, self.execution = config, data, execution
         self.schedule = config.noise_schedule()
         with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
             torch.manual_seed(keyed_generator(config.seed, "weights", 0).initial_seed())
-            self.network = UNet(config.network).to(self.device)
-        self.ema = EMA(self.network, config.ema_decay, config.ema_start)
+            self.network = UNet(config.network)
+        self.network.checkpoint_blocks = execution.checkpoint_blocks
+        layout = torch.channels_last if execution.channels_last else torch.contiguous_format
+        self.network.to(execution.device, memory_format=layout)
+        self.parallel = DistributedDataParallel(self.network) if execution.world > 1 else None
+        self.forward = torch.compile(self.parallel or self.network) if execution.compiled else self.parallel or self.network
+        rules = [power_decay(sigma, config.ema_every) for sigma in config.ema_sigmas]
+        rules = rules or [standard_decay(config.ema_decay, config.ema_start, config.ema_every)]
+        self.averages = [EMA(self.network, rule, config.ema_every) for rule in rules]  # the first is the one to sample from
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
         self.optimizer = kind(self.network.parameters(), lr=config.lr, fused=True)
+        self.scaler = torch.amp.GradScaler(execution.kind, enabled=execution.precision == "fp16")
         self.step = 0
 
     @property
@@ -203,44 +124,70 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
+        """Steps of the whole run."""
         return self.config.epochs * self.steps_per_epoch
 
     def train_step(self) -> StepResult:
-        """One step of Ho's algorithm 1: noise a batch, ask the network, follow the gradient, move the average."""
-        config, network = self.config, self.network.train()
-        batch = draw_batch(config, self.data, self.step)
-        x0, t, eps = (v.to(self.device) for v in (batch.x0, batch.t, batch.eps))
-        conditions = {} if batch.label is None else {"label": batch.label.to(self.device)}
-        lr = learning_rate(config, self.step, self.total_steps)
+        """One step of Ho's algorithm 1: noise a batch, ask the network, follow the gradient, move the averages."""
+        batch = draw_batch(self.config, self.data, self.step)
+        lr = learning_rate(self.config, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        with self._dropout_keyed_by_step():
-            losses = training_loss(network, self.schedule, x0, t, eps, config.prediction, config.loss, config.weighting, **conditions)
-        losses.mean().backward()
-        grad_norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        self.optimizer.step()
+        parts = self._micro_batches(batch)
+        losses = torch.cat([self._backward(part, k, last=k == len(parts) - 1) for k, part in enumerate(parts)])
+        self.scaler.unscale_(self.optimizer)
+        grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self.ema.update(network, self.step)
-        return StepResult(self.step, batch.t, losses.detach(), lr, grad_norm)
+        for average in self.averages:
+            average.update(self.network, self.step)
+        return StepResult(self.step, torch.cat([part.t for part in parts]), losses, lr, grad_norm)
 
     def run(self, until: int | None = None) -> Iterator[StepResult]:
         """Train up to step `until` (default: to the end), yielding every step."""
         while self.step < (self.total_steps if until is None else until):
             yield self.train_step()
 
-    def average_network(self) -> UNet:
-        """A copy of the network with the averaged weights, in eval mode: the one to sample from."""
-        return self.ema.copy_to(copy.deepcopy(self.network)).eval()
+    def average_network(self, index: int = 0) -> UNet:
+        """A copy of the network with averaged weights, in eval mode: the one to sample from."""
+        return self.averages[index].copy_to(copy.deepcopy(self.network)).eval()
+
+    def _micro_batches(self, batch: Batch) -> list[Batch]:
+        """This process's slice of the batch, in as many equal parts as gradients are accumulated over."""
+        size = len(batch.t) // (self.execution.world * self.execution.accumulate)
+        first = self.execution.rank * self.execution.accumulate
+        slices = [slice(k * size, (k + 1) * size) for k in range(first, first + self.execution.accumulate)]
+        return [Batch(*(None if value is None else value[s] for value in batch)) for s in slices]
+
+    def _backward(self, part: Batch, k: int, last: bool) -> Tensor:
+        """Add one micro-batch's share of the gradient; returns its losses (b,). Processes exchange gradients after the last."""
+        config, device = self.config, self.execution.device
+        x0, t, eps = (value.to(device) for value in (part.x0, part.t, part.eps))
+        conditions = {} if part.label is None else {"label": part.label.to(device)}
+        self.network.train()
+
+        def network(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
+            with self.execution.autocast():
+                return self.forward(x_t, t, **conditions)
+
+        exchange_later = self.parallel.no_sync() if self.parallel is not None and not last else nullcontext()
+        with exchange_later, self._dropout_keyed_by_step(k):
+            losses = training_loss(network, self.schedule, x0, t, eps, config.prediction, config.loss, config.weighting, **conditions)
+            self.scaler.scale(losses.mean() / self.execution.accumulate).backward()
+        return losses.detach()
 
     @contextmanager
-    def _dropout_keyed_by_step(self):
-        """Dropout draws from torch's global generators: seed them by (seed, step), and give the caller's back afterwards."""
+    def _dropout_keyed_by_step(self, k: int) -> Iterator[None]:
+        """Dropout draws from torch's global generators: seed them by (seed, step, part), and give the caller's back afterwards."""
         if self.config.network.dropout == 0:
             yield
             return
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(keyed_generator(self.config.seed, "dropout", self.step).initial_seed())
+        device = self.execution.device
+        with torch.random.fork_rng(devices=[device] if self.execution.kind == "cuda" else []):
+            part = f"dropout {self.execution.rank} {k}"
+            torch.manual_seed(keyed_generator(self.config.seed, part, self.step).initial_seed())
             yield
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ddpm_utils.errors import InputError
 
@@ -99,6 +100,7 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = config
+        self.checkpoint_blocks = False  # recompute activations in the backward pass, to save memory
         emb = 4 * config.width
         first, last = config.widths[0], config.widths[-1]
         self.time_mlp = nn.Sequential(nn.Linear(config.width, emb), nn.SiLU(), nn.Linear(emb, emb))
@@ -168,7 +170,7 @@ class UNet(nn.Module):
         skips = [h]
         for level in self.down:
             for block, attention in zip(level.blocks, level.attentions):
-                h = attention(block(h, emb))
+                h = self._run(block, attention, h, emb)
                 skips.append(h)
             if level.resample is not None:
                 h = level.resample(h)
@@ -180,10 +182,15 @@ class UNet(nn.Module):
         skips = list(skips)
         for level in self.up:
             for block, attention in zip(level.blocks, level.attentions):
-                h = attention(block(torch.cat([h, skips.pop()], 1), emb))
+                h = self._run(block, attention, torch.cat([h, skips.pop()], 1), emb)
             if level.resample is not None:
                 h = level.resample(h)
         return self.output_conv(F.silu(self.output_norm(h)))
+
+    def _run(self, block: nn.Module, attention: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
+        if self.checkpoint_blocks and self.training:
+            return checkpoint(lambda h, emb: attention(block(h, emb)), h, emb, use_reentrant=False)
+        return attention(block(h, emb))
 
     @classmethod
     def from_diffusers(cls, model) -> "UNet":

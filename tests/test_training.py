@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.checkpoints import load_model, load_state, save_model, save_state
+from ddpm_utils.checkpoints import load_state, save_state
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, load_images
-from ddpm_utils.ema import EMA
 from ddpm_utils.errors import InputError
-from ddpm_utils.training import TrainConfig, Trainer, draw_batch, epoch_order, learning_rate
+from ddpm_utils.models import load_model, save_model
+from ddpm_utils.training import Trainer, draw_batch, epoch_order, learning_rate
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(4,), groups=4, classes=10, dropout=0.1)
@@ -24,9 +25,9 @@ def digits() -> ImageSet:
 
 
 def everything(trainer: Trainer) -> list[torch.Tensor]:
-    """Weights, average and both moments: all that training changes."""
+    """Weights, averages and both moments: all that training changes."""
     moments = [m for p in trainer.network.parameters() for m in trainer.optimizer.state[p].values()]
-    return [*trainer.network.parameters(), *trainer.ema.shadow, *moments]
+    return [*trainer.network.parameters(), *(s for a in trainer.averages for s in a.shadow), *moments]
 
 
 def assert_bit_equal(a: Trainer, b: Trainer):
@@ -36,7 +37,12 @@ def assert_bit_equal(a: Trainer, b: Trainer):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "adam", "prediction": "v", "lr_decay": "cosine"}, {"ema_start": 9, "prediction": "x0", "weighting": "min-snr"}],
+    [
+        {},
+        {"optimizer": "adam", "prediction": "v", "lr_decay": "cosine"},
+        {"ema_start": 9, "prediction": "x0", "weighting": "min-snr"},
+        {"ema_sigmas": (0.05, 0.1), "ema_every": 3},
+    ],
 )
 @pytest.mark.parametrize("cut", [1, 7, 14, 20])  # an epoch has 14 steps
 def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, tmp_path, changes, cut):
@@ -155,54 +161,12 @@ def test_learning_rate_rises_then_stays_or_falls_as_a_cosine():
     assert learning_rate(replace(config, warmup=0), 0, 110) == 1.0
 
 
-# --- the average ---
-
-
-def ramp(decay, start, steps):
-    """The average of a weight that equals n after step n."""
-    layer = torch.nn.Linear(1, 1, bias=False).double()
-    torch.nn.init.zeros_(layer.weight)
-    ema = EMA(layer, decay, start)
-    for n in range(1, steps + 1):
-        torch.nn.init.constant_(layer.weight, n)
-        ema.update(layer, n)
-    return ema.shadow[0].item()
-
-
-def test_average_of_a_ramp_has_its_closed_form():
-    """With decay (1 + k) / (10 + k) below the cap, e_k = d e_{k-1} + (1 - d) k solves to e_k = (9 k - 0) / 10 + O(1/k)."""
-    expected = 0.0
-    for k in range(1, 101):
-        d = min(0.9999, (1 + k) / (10 + k))
-        expected = d * expected + (1 - d) * k
-    assert abs(ramp(0.9999, 0, 100) - expected) < 1e-4  # float32
-    assert abs(expected - 0.9 * 100) < 1
-    constant = 0.5  # reached at once: e_n = n - d / (1 - d) for a constant decay, after the start is forgotten
-    assert abs(ramp(constant, 0, 200) - (200 - constant / (1 - constant))) < 1e-4
-
-
-def test_a_late_average_is_a_copy_until_its_start():
-    assert ramp(0.9999, 50, 50) == 50
-    late, early = ramp(0.9999, 50, 60), ramp(0.9999, 0, 10)
-    assert abs(late - (50 + early)) < 1e-4
-
-
-def test_the_average_is_float32_and_covers_parameters_only():
-    layer = torch.nn.BatchNorm1d(3).bfloat16()
-    ema = EMA(layer, 0.999)
-    assert [s.dtype for s in ema.shadow] == [torch.float32] * 2
-    torch.nn.init.constant_(layer.weight, 2.0)
-    for n in range(1, 2001):
-        ema.update(layer, n)
-    assert ema.shadow[0].min() > 1.8  # in bfloat16 a move of 1/1000 is rounded away
-
-
 def test_samples_come_from_the_average(digits):
     trainer = Trainer(CONFIG, digits)
     list(trainer.run(until=5))
     network = trainer.average_network()
     assert not network.training
-    assert all(torch.equal(p, s) for p, s in zip(network.parameters(), trainer.ema.shadow))
+    assert all(torch.equal(p, s) for p, s in zip(network.parameters(), trainer.averages[0].shadow))
     assert not torch.equal(next(network.parameters()), next(trainer.network.parameters()))
 
 
@@ -227,7 +191,7 @@ def test_a_model_comes_back_with_its_run(digits, tmp_path):
     model = load_model(tmp_path / "m.safetensors")
     assert model.config == CONFIG
     assert model.classes == digits.classes
-    for p, s in zip(model.network.parameters(), trainer.ema.shadow):
+    for p, s in zip(model.network.parameters(), trainer.averages[0].shadow):
         assert torch.equal(p, s.half().float())
 
 
@@ -255,18 +219,22 @@ def test_damaged_and_hostile_states_are_refused(digits, tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="damaged"):
         load_state(trainer, path)
+    for at in (len(whole) // 3, len(whole) // 2, 2 * len(whole) // 3):  # one flipped bit
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(InputError, match="damaged"):
+            load_state(trainer, path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="damaged"):
         load_state(trainer, path)
     torch.save({"format": 99}, path)
-    with pytest.raises(InputError, match="format 99"):
+    with pytest.raises(InputError, match=r"format 99.*newer"):
         load_state(trainer, path)
 
     class Hostile:
         def __reduce__(self):
             return (open, (str(tmp_path / "pwned"), "w"))
 
-    torch.save({"format": 1, "config": Hostile()}, path)
-    with pytest.raises(InputError, match="damaged or not a checkpoint"):
+    torch.save({"format": 2, "config": Hostile()}, path)
+    with pytest.raises(InputError, match="damaged or not a state"):
         load_state(trainer, path)
     assert not (tmp_path / "pwned").exists()

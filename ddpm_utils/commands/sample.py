@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import Model, load_model
 from ddpm_utils.data import to_uint8
 from ddpm_utils.errors import InputError
+from ddpm_utils.execution import choose_device, describe_device
 from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
 from ddpm_utils.generate import SAMPLERS, generate, labels_in_rows, start_noise
+from ddpm_utils.models import Model, load_model
 from ddpm_utils.sampling import Step
-from ddpm_utils.session import choose_device
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.n < 1 or args.batch_size < 1:
         raise InputError(f"--n and --batch-size must be at least 1, got {args.n} and {args.batch_size}")
-    model = load_model(args.model, choose_device(args.device))
+    device = choose_device(args.device)
+    print(f"device: {describe_device(device)}")
+    model = load_model(args.model, device)
     label = chosen_labels(args.label, args.n, model.classes, model.config.network.classes)
     x_T = start_noise(model.config, args.n, args.seed)
     check_outputs(args.out, args.film, args.gif, args.images)

@@ -1,19 +1,27 @@
 """Train a DDPM on a folder of images, an embedded set, or a Kaggle data set.
 
-Labels are used if the images lie in one folder a class. Everything goes into the folder --out: log.jsonl, state.pt (to resume),
-model.safetensors (to sample from), loss.png and samples/.
+Labels are used if the images lie in one folder a class. Everything goes into the folder --out: log.jsonl, state-*.pt (to resume),
+model.safetensors (to sample from), loss.png, samples/, and status.json, which says how the session ended and what to run next.
 """
 
 import argparse
+import os
+import shlex
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+from ddpm_utils.budget import Limits
+from ddpm_utils.checkpoints import list_states, read_state
+from ddpm_utils.config import DECAYS, OPTIMIZERS, TrainConfig
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
 from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
+from ddpm_utils.doctor import check_device
+from ddpm_utils.execution import PRECISIONS, Execution, choose_device, cpu_gains_from_bf16, describe_device, join_processes, precision_of
 from ddpm_utils.schedules import SCHEDULES
-from ddpm_utils.session import SessionOptions, choose_device, train
-from ddpm_utils.training import DECAYS, OPTIMIZERS, TrainConfig, check_data
-from ddpm_utils.unet import UNetConfig, parameter_table
+from ddpm_utils.session import SessionOptions, train
+from ddpm_utils.training import Trainer, check_data
+from ddpm_utils.unet import UNet, UNetConfig, parameter_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +31,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-path", required=True, help=f"a folder of images, kaggle:OWNER/SLUG, or {', '.join([*EMBEDDED, *KAGGLE_HANDLES])}"
     )
     run.add_argument("--out", type=Path, default=Path("out/train"), help="folder for everything that the run writes (default %(default)s)")
-    run.add_argument("--resume", action="store_true", help="go on from the state in --out, bit by bit as if it had never stopped")
+    run.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        type=Path,
+        metavar="STATE",
+        help="go on from the newest state in --out, or from this one, bit by bit as if it had never stopped",
+    )
     run.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the data (default %(default)s)")
     run.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step (default %(default)s)")
     run.add_argument("--seed", type=int, default=defaults.seed, help="decides weights, order, timesteps and noise (default %(default)s)")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
     run.add_argument("--log-every", type=int, default=50, help="steps between two lines of the log (default %(default)s)")
     run.add_argument("--sample-every", type=int, default=1000, help="steps between two grids of samples, 0: none (default %(default)s)")
+
+    limits = parser.add_argument_group("limits of this session; it stops cleanly before them, to be resumed")
+    limits.add_argument("--max-hours", type=float, help="since its start (default: none)")
+    limits.add_argument("--max-epochs", type=int, help="trained in this session (default: none)")
+    limits.add_argument("--max-disk-gb", type=float, help="of everything in --out, at any moment (default: none)")
+    limits.add_argument("--keep", type=int, default=2, help="full states to keep (default %(default)s)")
+    limits.add_argument(
+        "--snapshot-every", type=int, default=0, help="epochs between two small files of averaged weights, 0: none (default)"
+    )
+
+    machine = parser.add_argument_group("machine; several GPUs: torchrun --nproc-per-node 2 -m ddpm_utils train …")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+    machine.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto goes by the device (default %(default)s)")
+    machine.add_argument("--accumulate", type=int, default=1, help="micro-batches a step: less memory, same result (default %(default)s)")
+    machine.add_argument("--checkpoint-blocks", action="store_true", help="recompute activations: less memory, a third more time")
+    machine.add_argument("--compile", action="store_true", help="use torch.compile: minutes at the start; not on a P100")
 
     images = parser.add_argument_group("images")
     images.add_argument("--img-size", type=int, help="pixels of the short side, then cut square (default 64; embedded sets: their own)")
@@ -72,30 +103,76 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     optimisation.add_argument(
         "--ema-start", type=int, default=defaults.ema_start, help="step at which averaging begins (default %(default)s)"
     )
-
-
-def run(args: argparse.Namespace) -> None:
-    options = SessionOptions(args.out, args.resume, choose_device(args.device), args.log_every, args.sample_every)
-    settings(args)  # refuses wrong ones before minutes of decoding
-    data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
-    config = config_for(args, data)
-    check_data(config, data)
-    labelled = f"{len(data.classes)} classes" if config.network.classes else "no labels" if not data.classes else "labels ignored"
-    print(
-        f"data: {len(data):,} images of {data.size} px, {data.channels} channels, {labelled}, {'mirrored' if config.flip else 'not mirrored'}"
+    optimisation.add_argument("--ema-every", type=int, default=defaults.ema_every, help="steps between its updates (default %(default)s)")
+    optimisation.add_argument(
+        "--ema-sigmas",
+        type=float,
+        nargs="+",
+        default=defaults.ema_sigmas,
+        help="keep power-function averages of these relative lengths, such as 0.05 0.1",
     )
-    trainer = train(config, data, options)
-    print(parameter_table(trainer.network, 1))
-    print(f"trained {trainer.step} steps; model: {args.out / 'model.safetensors'}")
 
 
-def config_for(args: argparse.Namespace, data: ImageSet) -> TrainConfig:
-    """The run that these arguments and images describe."""
+def run(args: argparse.Namespace) -> int:
+    limits = Limits(args.max_hours, args.max_epochs, args.max_disk_gb, args.keep)
+    options = SessionOptions(args.out, args.resume, limits, args.log_every, args.sample_every, args.snapshot_every, next_command())
+    base = settings(args)  # refuses wrong values before minutes of decoding
+    device, rank, world = join_processes(choose_device(args.device))
+    check_device(device)
+    data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
+    config = replace(base, network=network_for(args, data))
+    check_data(config, data)
+    execution = Execution(device, "fp32", args.accumulate, args.checkpoint_blocks, args.compile, rank, world)
+    precision, why = choose_precision(args.precision, execution, config, data, options)
+    execution = replace(execution, precision=precision)
+    if execution.is_first:
+        labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
+        print(f"data: {len(data):,} images of {data.size} px, {data.channels} channels, {labels}, {'' if config.flip else 'not '}mirrored")
+        print(
+            f"device: {describe_device(device)}" + (f", one of {world} processes" if world > 1 else "") + f"; precision {precision} ({why})"
+        )
+        print(parameter_table(UNet(config.network), 1))
+    status = train(config, data, options, execution)
+    return 1 if status["status"] == "failed" else 0
+
+
+def next_command() -> str:
+    """This command again, with --resume: what status.json tells to run next."""
+    words, resume = list(sys.argv[1:]), "--resume"
+    if resume in words:
+        at = words.index(resume)
+        has_value = at + 1 < len(words) and not words[at + 1].startswith("--")
+        del words[at : at + 1 + has_value]
+    world = os.environ.get("WORLD_SIZE")
+    return shlex.join([*(["torchrun", "--nproc-per-node", world] if world else ["python"]), "-m", "ddpm_utils", *words, resume])
+
+
+def choose_precision(asked: str, execution: Execution, config: TrainConfig, data: ImageSet, options: SessionOptions) -> tuple[str, str]:
+    """(precision, why): as asked; or for "auto" that of the state to be resumed, of the GPU, or what this CPU is measured to gain from."""
+    if asked != "auto":
+        return asked, "as asked"
+    if options.resume:
+        path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
+        before = read_state(path)["execution"] if path else None
+        if before and before["device"] == execution.kind:
+            return before["precision"], "as the state was trained"
+    if execution.kind != "cpu" or execution.world > 1:
+        return precision_of(execution.device)
+
+    def time_step(precision: str) -> None:
+        scratch[precision].train_step()
+
+    scratch = {p: Trainer(config, data, replace(execution, precision=p)) for p in ("fp32", "bf16")}
+    gains, why = cpu_gains_from_bf16(time_step)
+    return "bf16" if gains else "fp32", why
+
+
+def network_for(args: argparse.Namespace, data: ImageSet) -> UNetConfig:
+    """The network that these arguments and images ask for."""
     multipliers = tuple(args.multipliers or default_multipliers(data.size))
-    coarsest = data.size >> len(multipliers) - 1
     resolutions = [data.size >> level for level in range(len(multipliers))]
-    attention = (16 if 16 in resolutions else coarsest,) if args.attention is None else tuple(args.attention)
-    network = UNetConfig(
+    attention = (16 if 16 in resolutions else resolutions[-1],) if args.attention is None else tuple(args.attention)
+    return UNetConfig(
         image_size=data.size,
         channels=data.channels,
         width=args.width,
@@ -106,7 +183,6 @@ def config_for(args: argparse.Namespace, data: ImageSet) -> TrainConfig:
         dropout=args.dropout,
         classes=len(data.classes) if data.classes and not args.unconditional else None,
     )
-    return replace(settings(args), network=network)
 
 
 def settings(args: argparse.Namespace) -> TrainConfig:

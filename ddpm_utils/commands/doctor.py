@@ -1,0 +1,17 @@
+"""Look at this machine for seconds: versions, disk, and one real computation on each device, with what to do about problems."""
+
+import argparse
+from pathlib import Path
+
+from ddpm_utils.doctor import examine
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder in which runs will be written (default: this one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    findings = examine(args.out)
+    for finding in findings:
+        print(f"{finding.what:<24} {finding.found}" + (f"\n{'':<24} PROBLEM: {finding.problem}" if finding.problem else ""))
+    return 1 if any(finding.problem for finding in findings) else 0

@@ -1,0 +1,141 @@
+"""How a run is computed: device, precision, memory, number of processes. Nothing here changes what is being trained.
+
+Precision follows the device's compute capability: float32 where half precision has no fast units or no safe range, float16 with loss
+scaling on tensor cores that lack bfloat16 (T4), bfloat16 from sm_80 on, and on CPUs where it is measured to be faster.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ddpm_utils.errors import InputError
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One process's share of the work. rank and world: its number and how many there are."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    accumulate: int = 1  # micro-batches a step: less memory, same gradient
+    checkpoint_blocks: bool = False  # recompute activations in the backward pass: less memory, a third more time
+    compiled: bool = False  # torch.compile
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.precision == "fp16" and self.kind != "cuda":
+            raise InputError(f"precision fp16 needs a CUDA GPU, the device is {self.device!r}; use fp32 or bf16")
+        if self.accumulate < 1:
+            raise InputError(f"accumulate must be at least 1 micro-batch a step, got {self.accumulate}")
+
+    @property
+    def kind(self) -> str:
+        """The device's type: "cpu", "cuda" or "mps"."""
+        return torch.device(self.device).type
+
+    @property
+    def channels_last(self) -> bool:
+        """The memory layout that was measured to be faster: with tensor cores, and in float32 on CPUs, but not in bf16 there."""
+        return (self.kind == "cuda" and self.precision != "fp32") or (self.kind == "cpu" and self.precision == "fp32")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def as_saved(self) -> dict:
+        """What a state remembers of how it was computed: where this changes, a resumed run rounds otherwise."""
+        return {"device": self.kind, "precision": self.precision, "processes": self.world, "micro-batches": self.accumulate}
+
+    def autocast(self) -> torch.autocast:
+        """The context for the network's forward pass; noising, loss and averages stay outside, in float32."""
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        return torch.autocast(self.kind, dtype, enabled=self.precision != "fp32")
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process: all must leave a loop at the same step."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return flags.item() > 0
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values (n, …) of all processes, one after the other."""
+        if self.world == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        dist.all_gather(parts, values.contiguous())
+        return torch.cat(parts)
+
+
+def join_processes(device: str) -> tuple[str, int, int]:
+    """Device, rank and world of this process: alone, or one of those that torchrun started (gloo on CPU, nccl on CUDA)."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        return device, 0, 1
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return device, dist.get_rank(), world
+
+
+def choose_device(name: str) -> str:
+    """The device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU. One that is asked for must be there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, there in available.items() if there)
+    names = [device for device, there in available.items() if there] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if name not in names:
+        raise InputError(f"device {name!r} is not available here; available: auto, {', '.join(names)}")
+    return name
+
+
+def describe_device(device: str) -> str:
+    """The device in words: name, memory, threads."""
+    if device.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(device)
+        return f"{device} ({properties.name}, sm_{properties.major}{properties.minor}, {properties.total_memory / 1e9:.0f} GB)"
+    return f"cpu ({torch.get_num_threads()} threads)" if device == "cpu" else device
+
+
+def precision_of(device: str) -> tuple[str, str]:
+    """(precision, why) for a GPU, by its compute capability; float32 elsewhere."""
+    if not device.startswith("cuda"):
+        return "fp32", "no tensor cores"
+    major, minor = torch.cuda.get_device_capability(device)
+    if major >= 8:
+        return "bf16", f"sm_{major}{minor} has bfloat16 tensor cores"
+    if major == 7:
+        return "fp16", f"sm_{major}{minor} has float16 tensor cores, and only emulates bfloat16"
+    return "fp32", f"sm_{major}{minor} has no tensor cores"
+
+
+def cpu_gains_from_bf16(time_step: Callable[[str], None]) -> tuple[bool, str]:
+    """Whether a training step is at least a tenth faster in bf16 on this CPU, measured; (answer, why).
+
+    time_step(precision) runs one step on a scratch copy of the network.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False, "this CPU has no bfloat16 instructions"
+    seconds = {"fp32": [], "bf16": []}
+    for round_ in range(4):
+        for precision, times in seconds.items():
+            started = time.perf_counter()
+            time_step(precision)
+            if round_:  # the first round warms up
+                times.append(time.perf_counter() - started)
+    gain = min(seconds["fp32"]) / min(seconds["bf16"])
+    return gain >= 1.1, f"a step is {gain:.2f} times as fast in bfloat16, measured"

@@ -1,0 +1,64 @@
+"""Model files: what people use. The averaged weights as float16 safetensors, 2 bytes per parameter, with the run's configuration inside."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.errors import InputError
+from ddpm_utils.unet import UNet
+
+MODEL_FORMAT = "ddpm_utils model 1"
+MODEL_BYTES_PER_PARAMETER = 2.1
+
+
+@dataclass(frozen=True)
+class Model:
+    """What `load_model` returns: a network in eval mode, the run that made it, and its classes' names."""
+
+    network: UNet
+    config: TrainConfig
+    classes: tuple[str, ...]
+    snapshot: dict  # of an average on its way: {"step": …, "sigma": …}; else empty
+
+
+def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], path: Path, snapshot: dict | None = None) -> None:
+    """Write weights as float16 safetensors, 2 bytes per parameter, with the configuration in the metadata. Appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
+    about = {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}
+    try:
+        save_file(weights, temporary, {"ddpm_utils": json.dumps(about)})  # several entries would be written in random order
+    except SafetensorError as error:  # how safetensors reports a failed write
+        temporary.unlink(missing_ok=True)
+        raise OSError(None, f"no room or no permission to write ({error})", str(path)) from error
+    os.replace(temporary, path)
+
+
+def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
+    """Read a model file; the weights become float32. Raises InputError for a missing, damaged or foreign file."""
+    if not Path(path).is_file():
+        raise InputError(f"there is no model file {str(path)!r}; train one with `python -m ddpm_utils train`")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
+            if about.get("format") != MODEL_FORMAT:
+                raise InputError(
+                    f"{str(path)!r} is not a model of this project (its format is {about.get('format')!r}, expected {MODEL_FORMAT!r})"
+                )
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+    config = TrainConfig.from_json(about["config"])
+    network = UNet(config.network)
+    if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
+        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
+    network.load_state_dict(weights)
+    return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])

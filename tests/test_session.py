@@ -1,0 +1,308 @@
+"""Sessions that are cut: by limits, signals, a full disk, a loss that is no number. Nothing is lost but the unsaved steps."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ddpm_utils import session
+from ddpm_utils.__main__ import main
+from ddpm_utils.budget import Limits, Stopper, check_disk, disk_bytes, folder_bytes, state_bytes
+from ddpm_utils.checkpoints import list_states, save_rotated
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.data import load_images
+from ddpm_utils.errors import InputError
+from ddpm_utils.plan import plan_sessions
+from ddpm_utils.session import SessionOptions, train
+from ddpm_utils.training import Trainer
+from ddpm_utils.unet import UNetConfig
+
+TINY = [
+    "--data-path",
+    "digits",
+    "--img-size",
+    "4",
+    "--width",
+    "8",
+    "--multipliers",
+    "1",
+    "--blocks",
+    "1",
+    "--batch-size",
+    "512",
+    "--precision",
+    "fp32",
+]
+CONFIG = TrainConfig(
+    network=UNetConfig(image_size=4, channels=1, width=8, multipliers=(1,), blocks=1, attention=(4,), groups=8, classes=10),
+    epochs=6,
+    batch_size=512,
+    flip=False,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits", 4)
+
+
+def run(out, *extra) -> dict:
+    """One training command in this process; returns its status.json."""
+    assert main(["train", *TINY, "--out", str(out), *map(str, extra)]) == 0
+    return json.loads((out / "status.json").read_text())
+
+
+def files_equal(a, b, name="model.safetensors"):
+    return (a / name).read_bytes() == (b / name).read_bytes()
+
+
+def test_five_chunks_of_twenty_epochs_are_bit_equal_to_one_run_of_a_hundred(tmp_path):
+    """And the folder never holds more than was predicted, looked at every few milliseconds while it runs."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(whole, "--epochs", 100)
+    peak, running = 0, True
+
+    def watch():
+        nonlocal peak
+        while running:
+            peak = max(peak, folder_bytes(cut))
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for chunk in range(5):
+        status = run(cut, "--epochs", 100, "--max-epochs", 20, "--max-disk-gb", 0.022, *(["--resume"] if chunk else []))
+        assert status["epoch"] == 20 * (chunk + 1)
+        assert status["status"] == ("stopped" if chunk < 4 else "done")
+    running = False
+    watcher.join()
+    parameters = torch.load(list_states(cut)[-1], weights_only=True)["vectors"]["network"].numel()
+    assert 2 * 16 * parameters < peak <= disk_bytes(parameters, 1, 2, 0)
+    assert peak < 0.022e9
+    assert files_equal(whole, cut)
+    assert files_equal(whole, cut, "state-00000300.pt")
+    keys = ("step", "loss", "quarters", "lr", "grad_norm")
+    logs = [[[json.loads(line)[k] for k in keys] for line in (d / "log.jsonl").read_text().splitlines()] for d in (whole, cut)]
+    assert logs[0][-1] == logs[1][-1]
+
+
+def test_a_time_limit_stops_before_it_and_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stopper.__init__, "__defaults__", (time.monotonic(), *Stopper.__init__.__defaults__[1:]))  # as if started now
+    status = run(tmp_path, "--epochs", 100_000, "--max-hours", 6 / 3600, "--log-every", 1000)
+    assert status["status"] == "stopped"
+    assert 2 < status["hours"] * 3600 < 6
+    assert "--resume" in status["next_command"]
+    again = run(tmp_path, "--epochs", 100_000, "--max-epochs", 1, "--resume")
+    assert status["epoch"] < again["epoch"] <= status["epoch"] + 1
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+    hours = iter(range(0, 10**9, 3600 * 1000))
+    monkeypatch.setattr(time, "time", lambda: float(next(hours)))  # the wall clock leaps by weeks at every look
+    assert run(tmp_path, "--epochs", 2, "--max-hours", 1000)["status"] == "done"
+
+
+def test_predictions_stop_before_an_epoch_that_would_not_fit():
+    stopper = Stopper(Limits(max_hours=1.0), started=time.monotonic() - 2928)  # 600 s are left of 98 %
+    stopper.step_seconds.extend([10.0] * 5)
+    stopper.saved(5.0)
+    assert stopper.why_stop_now() is None
+    assert stopper.why_stop_after_epoch(50, is_last=False) is None  # 1.1 (500 + 5) s
+    assert "next epoch" in stopper.why_stop_after_epoch(55, is_last=False)
+    assert stopper.why_stop_after_epoch(55, is_last=True) is None
+    stopper.started -= 585
+    assert "1 hours is near" in stopper.why_stop_now()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, name):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    options = [*TINY, "--epochs", "60", "--log-every", "1"]
+    command = [sys.executable, "-m", "ddpm_utils", "train", *options, "--out", str(cut)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("step 20 "):
+            break
+    started = time.monotonic()
+    process.send_signal(getattr(signal, name))
+    rest, _ = process.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 0, rest
+    status = json.loads((cut / "status.json").read_text())
+    assert status["status"] == "stopped"
+    assert status["reason"] == f"received {name}"
+    assert status["step"] >= 20
+    assert main(["train", *options, "--out", str(whole)]) == 0
+    assert main(["train", *options, "--out", str(cut), "--resume"]) == 0
+    assert files_equal(whole, cut)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tmp_path, digits, monkeypatch):
+    real = Trainer.train_step
+
+    def poisoned(trainer):
+        if trainer.step == 10:
+            with torch.no_grad():
+                next(trainer.network.parameters()).fill_(float("nan"))
+        return real(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", poisoned)
+    status = train(CONFIG, digits, SessionOptions(tmp_path, log_every=100))
+    assert status["status"] == "failed"
+    assert "the loss of step 11 is nan" in status["reason"]
+    assert [p.name for p in list_states(tmp_path)] == ["state-00000006.pt", "state-00000009.pt"]
+    assert not (tmp_path / "model.safetensors").exists()
+    monkeypatch.undo()
+    assert train(CONFIG, digits, SessionOptions(tmp_path, resume=True))["status"] == "done"
+
+
+def test_a_full_disk_leaves_the_old_states_whole(tmp_path, digits):
+    """The size of any file is limited to half a state while the third is written, as a disk that fills up would."""
+    resource = pytest.importorskip("resource")
+    trainer = Trainer(CONFIG, digits)
+    for _ in range(2):
+        trainer.train_step()
+        save_rotated(trainer, tmp_path, keep=2)
+    before = {p.name: p.read_bytes() for p in list_states(tmp_path)}
+    trainer.train_step()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["state-00000001.pt"]) // 2, hard))
+    try:
+        with pytest.raises(OSError, match=r"write|File too large"):
+            save_rotated(trainer, tmp_path, keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    left = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert left == {"state-00000002.pt": before["state-00000002.pt"]}  # the oldest had to make room
+    other = Trainer(CONFIG, digits)
+    session.load_newest(other, tmp_path)
+    assert other.step == 2
+
+
+def test_pruning_keeps_the_last_states_and_never_the_only_good_one_goes_first(tmp_path, digits, monkeypatch):
+    trainer = Trainer(CONFIG, digits)
+    present = []
+    monkeypatch.setattr("ddpm_utils.checkpoints.save_state", _spy(present, tmp_path))
+    for _ in range(4):
+        trainer.train_step()
+        save_rotated(trainer, tmp_path, keep=1)
+    assert [p.name for p in list_states(tmp_path)] == ["state-00000004.pt"]
+    assert all(present[1:])  # a whole state was there whenever the next was begun
+
+
+def _spy(present, folder):
+    from ddpm_utils.checkpoints import save_state
+
+    def save(trainer, path):
+        present.append(len(list_states(folder)))
+        save_state(trainer, path)
+
+    return save
+
+
+def test_a_damaged_newest_state_is_refused_by_name_and_the_one_before_offered(tmp_path, capsys):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(whole, "--epochs", 4)
+    run(cut, "--epochs", 4, "--max-epochs", 3)
+    older, newest = list_states(cut)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    assert main(["train", *TINY, "--out", str(cut), "--epochs", "4", "--resume"]) == 2
+    message = capsys.readouterr().err
+    assert str(newest) in message
+    assert f"--resume {older}" in message
+    status = run(cut, "--epochs", 4, "--resume", older)
+    assert status["status"] == "done"
+    assert "set aside" in capsys.readouterr().out
+    assert files_equal(whole, cut)
+    assert newest.with_suffix(".set-aside").exists()
+
+
+def test_resume_without_a_state_is_refused_and_never_starts_from_scratch(tmp_path, capsys):
+    assert main(["train", *TINY, "--out", str(tmp_path / "none"), "--resume"]) == 2
+    assert re.search(r"no state to resume from in .*none", capsys.readouterr().err)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_disk_that_is_too_small_is_refused_with_the_numbers(tmp_path):
+    needed = disk_bytes(60_000_000, 1, 2, 0)
+    assert 2 * 16.2 * 60e6 < needed < 2.3e9
+    with pytest.raises(InputError, match=r"2\.22 GB, more than --max-disk-gb 2"):
+        check_disk(needed, Limits(max_disk_gb=2), tmp_path)
+    with pytest.raises(InputError, match="GB free"):
+        check_disk(10**16, Limits(), tmp_path / "not" / "there")
+
+
+def test_a_state_is_as_large_as_predicted(tmp_path, digits):
+    for sigmas in ((), (0.05, 0.1)):
+        trainer = Trainer(replace(CONFIG, ema_sigmas=sigmas, network=replace(CONFIG.network, width=32)), digits)
+        path = save_rotated(trainer, tmp_path / str(len(sigmas)), 2)
+        parameters = sum(p.numel() for p in trainer.network.parameters())
+        predicted = state_bytes(parameters, max(1, len(sigmas)))
+        assert 0.98 * predicted < path.stat().st_size <= predicted
+
+
+def test_snapshots_of_a_run_are_rebuilt_into_a_model_by_the_ema_command(tmp_path, capsys):
+    run(tmp_path, "--epochs", 8, "--ema-sigmas", 0.05, 0.1, "--snapshot-every", 1)
+    assert len(list((tmp_path / "snapshots").iterdir())) == 16
+    assert main(["ema", str(tmp_path), "--sigma", "0.07"]) == 0
+    assert (
+        main(["sample", str(tmp_path / "model-sigma-0.07.safetensors"), "--n", "10", "--steps", "2", "--out", str(tmp_path / "s.png")]) == 0
+    )
+    capsys.readouterr()
+    for words in (["--sigma", "0.9"], ["--sigma", "0.1", "--step", "999"]):
+        assert main(["ema", str(tmp_path), *words]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["ema", str(tmp_path / "nowhere"), "--sigma", "0.1"]) == 2
+
+
+# --- plans ---
+
+
+def test_a_plan_covers_every_epoch_once_within_all_limits():
+    sessions = plan_sessions(100, 480, session_hours=12, weekly_hours=30, disk_gb=20, parameters=60e6)
+    assert [e for s in sessions for e in range(s.first_epoch, s.last_epoch + 1)] == list(range(1, 101))
+    assert all(s.hours <= 12 for s in sessions)
+    assert all(s.disk_gb <= 20 for s in sessions)
+
+
+def test_a_plan_waits_for_the_next_week():
+    sessions = plan_sessions(100, 2400, session_hours=12, weekly_hours=30)
+    weeks = {s.week for s in sessions}
+    assert len(weeks) == 3
+    for week in weeks:
+        assert sum(s.hours for s in sessions if s.week == week) <= 30
+    assert sum(s.last_epoch - s.first_epoch + 1 for s in sessions) == 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seconds_per_epoch": 13 * 3600}, "more than a session of 12 h"),
+        ({"weekly_hours": 0.2}, "more than a week of 0.2 h"),
+        ({"parameters": 1e9}, "more than the disk of 20 GB"),
+        ({"epochs": 0}, "epochs must be above 0"),
+        ({"disk_gb": float("nan")}, "disk_gb must be above 0, got nan"),
+    ],
+)
+def test_a_plan_that_can_not_fit_is_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        plan_sessions(**{"epochs": 100, "seconds_per_epoch": 480} | changes)
+
+
+def test_plan_and_doctor_commands_print_their_tables(capsys):
+    assert main(["plan", "--epochs", "100", "--seconds-per-epoch", "480", "--params", "60e6"]) == 0
+    out = capsys.readouterr().out
+    assert "T4 x2" in out
+    assert "P100" in out
+    assert "1-80" in out
+    assert main(["doctor"]) == 0
+    assert "computes" in capsys.readouterr().out
