@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from ddpm_utils.diffusion import LOSSES, WEIGHTINGS, check_prediction
+from ddpm_utils.ema import gamma_of
 from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNetConfig
@@ -56,6 +57,10 @@ class TrainConfig:
         for name in ("lr", "clip_norm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be above 0, got {getattr(self, name)}")
+        for sigma in self.ema_sigmas:
+            gamma_of(sigma)  # refuses lengths that no average has
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay must lie in [0, 1), 0.999 to 0.9999 is usual; got {self.ema_decay}")
         if not 0 <= self.label_dropout <= 1:
             raise InputError(f"label_dropout must lie in [0, 1], 0.1 is usual; got {self.label_dropout}")
         counts = {1, self.network.channels}

@@ -119,11 +119,12 @@ def run(args: argparse.Namespace) -> int:
     base = settings(args)  # refuses wrong values before minutes of decoding
     device, rank, world = join_processes(choose_device(args.device))
     check_device(device)
+    asked = "fp32" if args.precision == "auto" else args.precision
+    execution = Execution(device, asked, args.accumulate, args.checkpoint_blocks, args.compile, rank, world)
     data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     config = replace(base, network=network_for(args, data))
     check_data(config, data)
-    execution = Execution(device, "fp32", args.accumulate, args.checkpoint_blocks, args.compile, rank, world)
-    precision, why = choose_precision(args.precision, execution, config, data, options)
+    precision, why = (asked, "as asked") if args.precision != "auto" else choose_precision(execution, config, data, options)
     execution = replace(execution, precision=precision)
     if execution.is_first:
         labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
@@ -147,10 +148,8 @@ def next_command() -> str:
     return shlex.join([*(["torchrun", "--nproc-per-node", world] if world else ["python"]), "-m", "ddpm_utils", *words, resume])
 
 
-def choose_precision(asked: str, execution: Execution, config: TrainConfig, data: ImageSet, options: SessionOptions) -> tuple[str, str]:
-    """(precision, why): as asked; or for "auto" that of the state to be resumed, of the GPU, or what this CPU is measured to gain from."""
-    if asked != "auto":
-        return asked, "as asked"
+def choose_precision(execution: Execution, config: TrainConfig, data: ImageSet, options: SessionOptions) -> tuple[str, str]:
+    """(precision, why): that of the state to be resumed, that of the GPU, or what this CPU is measured to gain from."""
     if options.resume:
         path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
         before = read_state(path)["execution"] if path else None
