@@ -20,3 +20,18 @@ def photographs():
     originals = [skimage.data.astronaut()[:, :400], skimage.data.chelsea(), skimage.data.coffee()]
     originals += [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
     return [np.asarray(Image.fromarray(a).reduce(4)) for a in originals]
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "pictures"
+
+
+def write(path, photograph, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(photograph).save(path, **options)
+    return path
+
+
+def write_all(folder, photographs, ending=".jpg"):
+    return [write(folder / f"{i}{ending}", p) for i, p in enumerate(photographs)]

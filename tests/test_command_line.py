@@ -248,7 +248,8 @@ WRONG_TRAINING = """
 --multipliers 1 1 1 1 1 @ got 8 | --attention 5 | --blocks 0 | --dropout 1.5 | --dropout nan | --label-dropout 2 | --label-dropout nan
 --mean 0.5 0.5 @ (0.5, 0.5) | --mean nan | --std 0 | --std inf | --lr 0 | --lr nan | --lr inf | --lr -0.5 | --warmup -1
 --ema-decay 1 | --ema-decay nan | --ema-start -1 | --ema-every 0 | --ema-sigmas 0.9 @ got 0.9 | --max-hours 0 | --max-hours nan | --max-epochs 0
---keep 0 | --max-disk-gb -1 | --snapshot-every -1 | --accumulate 0 | --precision fp8 | --precision fp16 | --optimizer sgd | --device banana | --device cpu:banana | --device cuda:99
+--keep 0 | --max-disk-gb -1 | --snapshot-every -1 | --accumulate 0 | --precision fp8 | --precision fp16
+--optimizer sgd | --device banana | --device cpu:banana | --device cuda:99
 --data-path nowhere | --data-path kaggle:cars | --no-such-flag | surplus
 """
 WRONG_SAMPLING = """

@@ -6,26 +6,12 @@ import kagglehub
 import numpy as np
 import pytest
 import requests
+from conftest import write, write_all
 from kagglehub.exceptions import KaggleApiHTTPError
 from PIL import Image
 
 from ddpm_utils.data import fit, load_images
 from ddpm_utils.errors import InputError
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "pictures"
-
-
-def write(path, photograph, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(photograph).save(path, **options)
-    return path
-
-
-def write_all(folder, photographs, ending=".jpg"):
-    return [write(folder / f"{i}{ending}", p) for i, p in enumerate(photographs)]
 
 
 def mean_colours(images):

@@ -7,26 +7,11 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from conftest import write, write_all
 from PIL import Image, ImageDraw
 
 from ddpm_utils import data
 from ddpm_utils.data import load_images, read_rgb, to_float, to_uint8
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "pictures"
-
-
-def write(path, photograph, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(photograph).save(path, **options)
-    return path
-
-
-def write_all(folder, photographs, ending=".jpg"):
-    return [write(folder / f"{i}{ending}", p) for i, p in enumerate(photographs)]
-
 
 # --- kinds of file ---
 
