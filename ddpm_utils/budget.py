@@ -8,6 +8,8 @@ import signal
 import statistics
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def folder_bytes(folder: Path) -> int:
 
 @dataclass
 class Stopper:
-    """Decides when a session has to end, and why. `catch_signals` makes SIGTERM and SIGINT count as a wish to stop."""
+    """Decides when a session has to end, and why. `catching_signals` makes SIGTERM and SIGINT count as a wish to stop."""
 
     limits: Limits
     started: float = PROCESS_STARTED
@@ -86,15 +88,20 @@ class Stopper:
     save_seconds: float = 0.0  # the longest so far
     _last: float | None = None
 
-    def catch_signals(self) -> None:
-        """From now on SIGTERM and SIGINT ask for a clean stop; a second one of the kind ends the process at once."""
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Inside, SIGTERM and SIGINT ask for a clean stop; a second one of the kind ends the process at once."""
 
         def note(number, frame):
             self.signalled = signal.Signals(number).name
             signal.signal(number, signal.SIG_DFL)
 
-        signal.signal(signal.SIGTERM, note)
-        signal.signal(signal.SIGINT, note)
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @property
     def hours(self) -> float:

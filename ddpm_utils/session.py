@@ -45,17 +45,14 @@ class SessionOptions:
 def train(config: TrainConfig, data: ImageSet, options: SessionOptions, execution: Execution | None = None) -> dict:
     """Train until the run is done or a limit is near. Returns what status.json says: {"status": "done" | "stopped" | "failed", …}."""
     stopper = Stopper(options.limits)
-    stopper.catch_signals()
-    trainer = Trainer(config, data, execution)
-    session = Session(trainer, options, stopper)
-    try:
-        session.open()
-        reason = session.run()
-    except Diverged as error:
-        status = session.close("failed", f"{error}; the last good state is {session.good}; lower --lr, or look at the images")
-    else:
-        status = session.close("stopped" if reason else "done", reason or f"all {config.epochs} epochs are trained")
-    return status
+    with stopper.catching_signals():
+        session = Session(Trainer(config, data, execution), options, stopper)
+        try:
+            session.open()
+            reason = session.run()
+        except Diverged as error:
+            return session.close("failed", f"{error}; the last good state is {session.good}; lower --lr, or look at the images")
+        return session.close("stopped" if reason else "done", reason or f"all {config.epochs} epochs are trained")
 
 
 class Session:

@@ -144,6 +144,12 @@ def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, name):
     assert files_equal(whole, cut)
 
 
+def test_signals_are_handled_as_before_once_a_session_is_over(tmp_path, digits):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    train(replace(CONFIG, epochs=1), digits, SessionOptions(tmp_path))
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tmp_path, digits, monkeypatch):
     real = Trainer.train_step
 
