@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddpm_utils.budget import folder_bytes
 from ddpm_utils.diffusion import by_quarter
 from ddpm_utils.training import StepResult, Trainer
-from ddpm_utils.unet import UNet
+from ddpm_utils.unet import UNet, UNetConfig
 
 
 class Diverged(RuntimeError):
@@ -23,7 +23,7 @@ class Reporter:
 
     def __init__(self, trainer: Trainer, out: Path, records: list[dict]):
         self.trainer, self.out, self.records = trainer, out, records
-        self.flops_per_image = 3 * forward_flops(trainer.network)  # backward costs twice the forward pass
+        self.flops_per_image = 3 * forward_flops(trainer.config.network)  # backward costs twice the forward pass
         self._start_interval()
 
     def _start_interval(self) -> None:
@@ -77,14 +77,14 @@ def plain_line(record: dict) -> str:
     )
 
 
-def forward_flops(network: UNet) -> int:
-    """Floating-point operations of one forward pass over one image."""
-    config, device = network.config, next(network.parameters()).device
-    size = config.image_size
-    x = torch.zeros(1, config.channels, size, size, device=device)
-    condition = torch.zeros(1, config.condition_channels, size, size, device=device) if config.condition_channels else None
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(x, torch.zeros(1, dtype=torch.int64, device=device), condition=condition)
+def forward_flops(config: UNetConfig) -> int:
+    """Floating-point operations of one forward pass over one image; counted without computing, where attention is counted too."""
+    with torch.device("meta"):
+        network, size = UNet(config), config.image_size
+        x, t = torch.empty(1, config.channels, size, size), torch.empty(1, dtype=torch.int64)
+        condition = torch.empty(1, config.condition_channels, size, size) if config.condition_channels else None
+        with FlopCounterMode(display=False) as counter:
+            network(x, t, condition=condition)
     return counter.get_total_flops()
 
 
