@@ -2,8 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+COLAB := .venv-colab
+# Every cell of every notebook, in the small profile; a kernel that died is noticed by its time limit.
+NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
+NBVAL_FLAGS := --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-colab test-browser mutants lint bench lab notebooks html badges equations clean
 
 # Installed once; again when the requirements change.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -25,6 +29,46 @@ demo: $(VENV)/installed
 # One thread for each of two processes: threads that share cores wait for each other.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(NBVAL) $(BIN)/python -m pytest notebooks $(NBVAL_FLAGS)
+
+# The notebooks as Colab runs them: its generation of widgets, IPython and ipykernel, over the packages of $(VENV).
+test-colab: $(COLAB)/installed
+	$(NBVAL) $(COLAB)/bin/python -m pytest notebooks $(NBVAL_FLAGS)
+
+$(COLAB)/installed: $(VENV)/installed Makefile
+	rm -rf $(COLAB)
+	$(BIN)/python -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install --quiet --disable-pip-version-check ipywidgets==7.7.1 ipython==7.34.0 ipykernel==6.17.1 nbval==0.11.0 pytest==9.2.0
+	$(BIN)/python -c "import site; print('import site; site.addsitedir(%r)' % site.getsitepackages()[0])" > $$($(COLAB)/bin/python -c "import site; print(site.getsitepackages()[0])")/packages.pth
+	$(COLAB)/bin/python -c "import ipywidgets, IPython, ipykernel, torch; assert (ipywidgets.__version__, IPython.__version__, ipykernel.__version__) == ('7.7.1', '7.34.0', '6.17.1')"
+	touch $@
+
+# The notebooks as readers see them: JupyterLab with live sliders, and the exported pages without a network. Pictures in build/screenshots.
+test-browser: $(VENV)/installed
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		echo "make test-browser needs Chromium: install it (on Debian: apt-get install chromium), then run this again." >&2; exit 1
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py
+
+# Put each known mistake into a copy of the code and see that a test notices; writes tests/records/mutants.md.
+mutants: $(VENV)/installed
+	$(BIN)/python tests/mutants
+
+# The course. lab: work through it. notebooks: execute all in place (or ONLY=notebooks/01_schedule_constants.ipynb). html: preview in build/html.
+lab: $(VENV)/installed
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_schedule_constants.ipynb
+
+notebooks: $(VENV)/installed
+	DDPM_PROFILE=demo $(BIN)/python notebooks/tools/course.py run $(ONLY)
+
+html: $(VENV)/installed
+	$(BIN)/python notebooks/tools/course.py html
+
+# make badges REPO=owner/name
+badges: $(VENV)/installed
+	$(BIN)/python notebooks/tools/course.py badges "$(REPO)"
+
+equations: $(VENV)/installed
+	$(BIN)/python notebooks/tools/course.py equations
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

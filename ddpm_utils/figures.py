@@ -32,7 +32,8 @@ def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (
     picture = tile(images, columns)
     height, width = picture.shape[:2]
     scale = max(1, round(700 / max(height, width)))
-    left, top = (0.5 if row_names else 0.05), (0.35 if title else 0.05)  # inches
+    left = max((0.12 + 0.095 * len(name) for name in row_names), default=0.05)  # inches: room for the longest name
+    top = 0.35 if title else 0.05
     size = (width * scale / 100 + left + 0.05, height * scale / 100 + top + 0.05)
     figure = Figure(figsize=size, dpi=100)
     axes = figure.add_axes((left / size[0], 0.05 / size[1], width * scale / 100 / size[0], height * scale / 100 / size[1]))
@@ -45,7 +46,7 @@ def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (
     return figure
 
 
-def _filmstrip(rows: list[np.ndarray], row_names: list[str], column_names: list[str], title: str) -> Figure:
+def filmstrip(rows: list[np.ndarray], row_names: list[str], column_names: list[str], title: str) -> Figure:
     """Rows of images (N, H, W, C), a name at each row and over each column."""
     n = len(column_names)
     figure = Figure(figsize=(1.1 * n + 0.9, 1.1 * len(rows) + 0.7), dpi=100, layout="constrained")
@@ -66,7 +67,7 @@ def forward_filmstrip(schedule: NoiseSchedule, x0: Tensor, eps: Tensor, ts: list
     """One image x0 (C, H, W) in [-1, 1] under the same noise eps at each timestep of `ts`, with the share of signal left."""
     noisy = to_uint8(torch.stack([x0, *(q_sample(schedule, x0, t, eps) for t in ts)]))
     names = ["clean", *(f"t = {t}\n" + rf"$\bar\alpha$ = {schedule.alpha_bar[t]:.3f}" for t in ts)]
-    return _filmstrip([noisy], [r"$x_t$"], names, "Forward process: the same noise, more and more of it")
+    return filmstrip([noisy], [r"$x_t$"], names, "Forward process: the same noise, more and more of it")
 
 
 def reverse_filmstrip(x_T: Tensor, steps: list[Step], frames: int = 9, image: int = 0) -> Figure:
@@ -79,7 +80,7 @@ def reverse_filmstrip(x_T: Tensor, steps: list[Step], frames: int = 9, image: in
     x = to_uint8(torch.stack([before[i][image] for i in shown] + [steps[-1].x[image]]))
     x0_hat = to_uint8(torch.stack([steps[i].x0_hat[image] for i in shown] + [steps[-1].x[image]]))
     names = [f"t = {steps[i].t}" for i in shown] + ["result"]
-    return _filmstrip([x, x0_hat], [r"$x_t$", r"$\hat{x}_0$"], names, "Reverse process: from noise to an image")
+    return filmstrip([x, x0_hat], [r"$x_t$", r"$\hat{x}_0$"], names, "Reverse process: from noise to an image")
 
 
 def denoising_frames(x_T: Tensor, steps: list[Step], columns: int, scale: int = 4, frames: int = 40) -> list[Image.Image]:

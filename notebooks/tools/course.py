@@ -1,0 +1,142 @@
+"""What the Makefile does with notebooks: run them in place, export them, point their badges at a fork, list their equations.
+
+python notebooks/tools/course.py run [NOTEBOOK …] | html | badges OWNER/NAME | equations
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+
+NOTEBOOKS = Path(__file__).resolve().parents[1]
+ROOT = NOTEBOOKS.parent
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+TAG = re.compile(r"\\tag\{(\d\d\.\d+)\}")
+HELD_BY = re.compile(r"\[`(test_\w+)`\]\(\.\./(tests/\w+\.py)\)")
+
+
+def notebooks() -> list[Path]:
+    return sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def source(name: str = "setup_cell.py") -> str:
+    return (NOTEBOOKS / name).read_text().strip()
+
+
+# --- run ---
+
+
+def run(paths: list[Path]) -> None:
+    """Execute in place, outputs and counts 1..n kept, everything that varies from run to run or breaks viewers removed."""
+    from nbclient import NotebookClient
+
+    for path in paths or notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        clean(notebook)
+        started = time.monotonic()
+        client = NotebookClient(
+            notebook,
+            timeout=600,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            record_timing=False,
+        )
+        client.execute()
+        clean(notebook)
+        nbformat.validate(notebook)
+        nbformat.write(notebook, path)
+        print(f"{path.name}: {time.monotonic() - started:.0f} s, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def clean(notebook) -> None:
+    """One kernel name, the set-up cell of setup_cell.py, no widget state and no output that only a live kernel can show."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        if "setup" in cell.metadata.get("tags", []):
+            cell.source = source()
+        if cell.cell_type == "code":
+            cell.metadata.pop("execution", None)
+            cell.outputs = joined(o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {}))
+
+
+def joined(outputs) -> list:
+    """Printed lines that follow each other as one output: a kernel cuts them wherever it happens to flush."""
+    kept = []
+    for output in outputs:
+        if kept and output.output_type == kept[-1].output_type == "stream" and output.name == kept[-1].name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
+
+
+# --- badges ---
+
+
+def badges(repository: str) -> None:
+    """Point every badge, and the set-up cell, at the GitHub repository OWNER/NAME."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        sys.exit(f"REPO must be OWNER/NAME as on GitHub, got {repository!r}")
+    old = address()
+    for path in [NOTEBOOKS / "setup_cell.py", *notebooks()]:
+        text = path.read_text()
+        path.write_text(
+            re.sub(rf"(github\.com/|colab\.research\.google\.com/github/|/github/){re.escape(old)}(?![\w-])", rf"\g<1>{repository}", text)
+        )
+    print(f"badges point at {repository}, they did at {old}")
+
+
+def address() -> str:
+    """OWNER/NAME of the repository that the badges and the set-up cell name."""
+    return re.search(r'ADDRESS = "https://github\.com/([^"]+)"', source())[1]
+
+
+# --- equations ---
+
+
+def equations() -> str:
+    r"""tests/EQUATIONS.md: which test holds each equation that a notebook numbers with \tag{NN.K}."""
+    rows = []
+    for path in notebooks():
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type != "markdown":
+                continue
+            _, *parts = TAG.split(cell.source)  # tag, what follows it, tag, what follows it, …
+            tests = ""
+            found = []
+            for tag, text in reversed(list(zip(parts[::2], parts[1::2]))):  # without tests of its own, it shares those of the next
+                tests = ", ".join(f"[`{name}`]({Path(file).name})" for name, file in HELD_BY.findall(text)) or tests
+                found.append(f"| {tag} | [{path.stem}](../notebooks/{path.name}) | {tests} |")
+            rows += reversed(found)
+    head = "# Which test holds which equation\n\nGenerated from the notebooks by `make equations`.\n\n"
+    return head + "| equation | notebook | held by |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run").add_argument("paths", nargs="*", type=lambda p: Path(p).resolve())
+    commands.add_parser("html")
+    commands.add_parser("badges").add_argument("repository")
+    commands.add_parser("equations")
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        run(arguments.paths)
+    elif arguments.command == "html":
+        from pages import export
+
+        export(notebooks(), ROOT / "build" / "html")
+    elif arguments.command == "badges":
+        badges(arguments.repository)
+    else:
+        (ROOT / "tests" / "EQUATIONS.md").write_text(equations())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Sliders, pictures and checks: what must fail does, and what is shown can be read without eyes, widgets, kernel or network."""
+
+import base64
+import io
+import re
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ddpm_utils import widgets
+from ddpm_utils.errors import InputError
+from ddpm_utils.exercises import Mismatch, check, compare, difference, expect_failure, judge
+from ddpm_utils.profiles import by_profile, profile
+from ddpm_utils.widgets import Choice, Slider, explore, html_slider, show
+
+
+def drawing(a, b="x"):
+    figure = Figure(figsize=(1, 1), dpi=50)
+    figure.subplots().plot([0, a])
+    return figure, f"a is {a}, b is {b}"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook would display, as a list of (data, keywords)."""
+    calls = []
+    monkeypatch.setattr(widgets, "display", lambda data, **keywords: calls.append((data, keywords)))
+    return calls
+
+
+def box(shown):
+    return next(data for data, _ in shown if hasattr(data, "children"))
+
+
+def test_slider_positions_are_both_ends_and_the_middle_on_its_steps():
+    assert Slider(0, 999, 5).positions() == [0, 500, 999]
+    assert Slider(1, 2, 1).positions() == [1, 2]
+    assert Slider(0.0, 1.0, 0.5, 0.1).positions(3) == [0.0, 0.5, 1.0]
+    assert Slider(0, 10, 0, 4).positions() == [0, 4, 8]
+
+
+def test_a_picture_needs_alt_text_and_says_it_twice(shown, capsys):
+    show(drawing(1)[0], alt="A rising line.")
+    (data, keywords), *_ = shown
+    assert keywords["metadata"] == {"image/png": {"alt": "A rising line."}}
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).mode == "P"
+    assert capsys.readouterr().out == "Figure: A rising line.\n"
+    for nothing in ("", "  ", None):
+        with pytest.raises(InputError, match="alt must say"):
+            show(drawing(1)[0], alt=nothing)
+
+
+def test_explore_shows_a_question_widgets_and_a_filmstrip_with_its_numbers(shown, capsys):
+    explore(drawing, {"a": Slider(0, 4, 1), "b": Choice(("x", "y"))}, question="Which a?", alt="A line.", frames=3)
+    assert "Which a?" in shown[0][0].data
+    controls = box(shown).children
+    assert [type(w).__name__ for w in controls] == ["IntSlider", "Dropdown", "Output"]
+    assert not controls[0].continuous_update
+    strip = shown[-1][0]
+    assert "image/png" in strip
+    assert "range" in strip[widgets.SLIDER_MIME]
+    assert "a = 2, b = x: a is 2, b is x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_explore_fails_if_any_position_fails(shown, bad):
+    def render(a):
+        assert a != bad, "broken position"
+        return drawing(a)
+
+    with pytest.raises(AssertionError, match="broken position"):
+        explore(render, {"a": Slider(0, 4, 1)}, question="?", alt="A line.", strip=[{"a": 1}])
+
+
+def test_moving_a_slider_calls_render_with_its_new_value(shown, capsys):
+    explore(drawing, {"a": Slider(0, 4, 1)}, question="?", alt="A line.")
+    box(shown).children[0].value = 3
+    assert "a = 3: a is 3" in capsys.readouterr().out
+
+
+def test_a_control_without_effect_is_refused(shown):
+    with pytest.raises(InputError, match="moving 'b' changes neither"):
+        explore(lambda a, b: drawing(a), {"a": Slider(0, 4, 1), "b": Choice(("x", "y"))}, question="?", alt="A line.")
+
+
+def test_the_html_slider_stands_alone_and_is_labelled():
+    page = html_slider(drawing, [{"a": a} for a in range(4)], label="a <b>", alt='A "line".')
+    assert 'max="3"' in page
+    assert 'aria-label="a &lt;b&gt;"' in page
+    assert 'alt="A &quot;line&quot;."' in page
+    assert "http" not in page
+    sheet = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])))
+    assert sheet.size == (50, 200)
+
+
+# --- checks ---
+
+
+def test_compare_says_how_equal(capsys):
+    compare("a", torch.ones(2), torch.ones(2))
+    compare("b", torch.tensor([1.0, torch.inf]), torch.tensor([1.0 + 1e-6, torch.inf]), tolerance=1e-5)
+    assert re.search(r"a: exactly equal.*\nb: equal up to rounding, at most \S+ apart", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("other", [[1.0, 2.1], [1.0, torch.nan], [1.0], [1.0, torch.inf]])
+def test_compare_raises_for_a_difference_a_shape_and_nan(other):
+    with pytest.raises(Mismatch):
+        compare("a", torch.tensor([1.0, 2.0]), torch.tensor(other))
+
+
+def test_a_deliberate_failure_must_fail_in_the_way_it_says():
+    with expect_failure("symptom"):
+        compare("a", 1.0, 2.0)
+    with pytest.raises(AssertionError, match="was meant to go wrong"), expect_failure("symptom"):
+        compare("a", 1.0, 1.0)
+    with pytest.raises(NameError), expect_failure("symptom"):
+        compare("a", 1.0, undefined_name)  # noqa: F821
+
+
+def test_checks_tell_what_differs_and_survive_any_answer(capsys):
+    check("01.2", lambda alpha_bar: 1 / 0)
+    assert "not yet, your code stops with ZeroDivisionError" in capsys.readouterr().out
+    assert "index" in judge("01.2", lambda alpha_bar: 1 - alpha_bar)
+    assert difference("x", None, 1.0) == "x is still missing"
+    assert difference("x", torch.tensor([1.0, torch.nan]), torch.ones(2))
+    for unknown in ("01.99", "99.1", "x"):
+        with pytest.raises(InputError, match="no exercise"):
+            check(unknown, None)
+
+
+def test_profiles(monkeypatch):
+    monkeypatch.setenv("DDPM_PROFILE", "tiny")
+    assert by_profile(tiny=1, demo=2, full=3) == 1
+    monkeypatch.delenv("DDPM_PROFILE")
+    assert profile() == ("full" if torch.cuda.is_available() else "demo")
+    monkeypatch.setenv("DDPM_PROFILE", "ci")
+    with pytest.raises(InputError, match="tiny, demo, full, got 'ci'"):
+        profile()
