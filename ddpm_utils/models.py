@@ -15,6 +15,7 @@ from ddpm_utils.unet import UNet
 
 MODEL_FORMAT = "ddpm_utils model 1"
 MODEL_BYTES_PER_PARAMETER = 2.1
+SHIPPED = Path(__file__).parent / "weights"  # NAME.safetensors, with its recipe NAME.toml and its log NAME.jsonl beside it
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,12 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
     network.load_state_dict(weights)
     return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])
+
+
+def shipped(name: str) -> Path:
+    """The model file NAME that comes with the package: `load_model(shipped("digits"))`. Raises InputError that names those there are."""
+    path = SHIPPED / f"{name}.safetensors"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none in this copy"
+        raise InputError(f"there is no shipped model {name!r}; there are: {names}")
+    return path

@@ -44,6 +44,13 @@ def test_without_warm_up_a_long_average_would_remember_its_random_start():
     assert np.prod([standard_decay(0.9999)(int(n)) for n in k]) < 1e-12
 
 
+@pytest.mark.parametrize("every", [1, 4, 10])
+def test_an_average_that_moves_rarely_forgets_at_the_same_rate(every):
+    """A weight that jumps from 0 to 1 after step 1000, long after the warm-up: 0.99 ** 400 of it is still missing at step 1400."""
+    value = averaged(standard_decay(0.99, every=every), 1400, lambda n: float(n > 1000), every)
+    assert abs(1 - value - 0.99**400) < 1e-4
+
+
 def test_a_late_average_is_a_copy_until_its_start_and_then_warms_up():
     assert averaged(standard_decay(0.9999, start=50), 50) == 50
     late, early = averaged(standard_decay(0.9999, start=50), 60), averaged(standard_decay(0.9999), 10)
