@@ -32,7 +32,7 @@ def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (
     picture = tile(images, columns)
     height, width = picture.shape[:2]
     scale = max(1, round(700 / max(height, width)))
-    left = max((0.12 + 0.095 * len(name) for name in row_names), default=0.05)  # inches: room for the longest name
+    left = max((0.15 + 0.105 * len(name) for name in row_names), default=0.05)  # inches: room for the longest name
     top = 0.35 if title else 0.05
     size = (width * scale / 100 + left + 0.05, height * scale / 100 + top + 0.05)
     figure = Figure(figsize=size, dpi=100)
@@ -137,7 +137,7 @@ def loss_curve(records: list[dict]) -> Figure:
         values = [r["quarters"][k] if r["quarters"][k] is not None else math.nan for r in records]
         parts.plot(steps, values, LINE_STYLES[k], color=COLOURS[k], label=("least noise", "2nd", "3rd", "most noise")[k])
     parts.set_title("by quarter of t", fontsize=10)
-    parts.legend(fontsize=8)
+    figure.legend(*parts.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     for axes in (whole, parts):
         axes.set_xlabel("step")
         axes.set_yscale("log")
