@@ -123,7 +123,7 @@ def schedule_constants(schedules: dict[str, NoiseSchedule]) -> Figure:
 
 
 def loss_curve(records: list[dict]) -> Figure:
-    """Training loss against steps, and by quarter of t: nearly clean images are the hardest to say the noise of.
+    """Training loss against steps, and by quarter of t: which quarter is hardest depends on what the network predicts.
 
     records: the lines of log.jsonl, with "step", "loss" and "quarters" (four means, some may be None).
     """
