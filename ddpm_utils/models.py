@@ -1,14 +1,14 @@
 """Model files: what people use. The averaged weights as float16 safetensors, 2 bytes per parameter, with the run's configuration inside."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet import UNet
@@ -30,17 +30,10 @@ class Model:
 
 def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], path: Path, snapshot: dict | None = None) -> None:
     """Write weights as float16 safetensors, 2 bytes per parameter, with the configuration in the metadata. Appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
     about = {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}
-    try:
-        save_file(weights, temporary, {"ddpm_utils": json.dumps(about)})  # several entries would be written in random order
-    except SafetensorError as error:  # how safetensors reports a failed write
-        temporary.unlink(missing_ok=True)
-        raise OSError(None, f"no room or no permission to write ({error})", str(path)) from error
-    os.replace(temporary, path)
+    with atomic_write(Path(path)) as file:
+        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))  # one entry: several would be written in random order
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> Model:

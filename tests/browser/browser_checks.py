@@ -1,0 +1,104 @@
+"""What a reader sees: the notebooks in JupyterLab with live sliders, and the exported pages from disk without a network.
+
+Run by `make test-browser`; named so that `make test`, which needs no browser, passes it over.
+"""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from playwright.sync_api import expect
+
+LIVE = [p.name for n in ("01", "02", "05") for p in sorted((ROOT / "notebooks").glob(f"{n}_*.ipynb"))]
+ALL = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SECONDS = 1000
+
+COUNTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(e => e.textContent.trim())"
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_notebook_runs_in_jupyterlab_and_its_sliders_move_by_keyboard(page, lab, screenshot, name):
+    page.add_locator_handler(page.locator(".jp-Dialog .jp-mod-accept"), lambda accept: accept.click())  # which kernel? the suggested one
+    page.goto(lab(name))
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.get_by_text("| Idle").first.wait_for()  # in the status bar, once the kernel answers
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(
+        f"() => {COUNTS}.length && ({COUNTS}.every(c => /\\d/.test(c)) || document.querySelector('[data-mime-type$=\"jupyter.error\"]'))",
+        timeout=240 * SECONDS,
+    )
+    errors = page.locator('[data-mime-type$="jupyter.error"]')
+    assert errors.count() == 0, errors.first.inner_text()
+    whole = page.locator(".jp-WindowedPanel-outer").first
+    page.set_viewport_size({"width": 1400, "height": min(whole.evaluate("e => e.scrollHeight") + 120, 16_000)})
+    whole.evaluate("e => { e.scrollTop = 0 }")
+    expect(page.locator(".jp-Notebook .jp-CodeCell").first).to_be_in_viewport()
+    screenshot(page, f"{name[:2]}-lab")
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    boxes = page.locator(".jp-OutputArea-output .widget-vbox")
+    expect(boxes.first).to_be_visible()
+    for i in range(boxes.count()):
+        box = boxes.nth(i)
+        box.scroll_into_view_if_needed()
+        handle, picture, numbers = box.get_by_role("slider").first, box.locator("img").first, box.locator("pre").first
+        expect(picture).to_be_visible()
+        assert picture.get_attribute("alt"), "the live picture has no alt text"
+        screenshot(box, f"{name[:2]}-slider-{i}-before")
+        seen, said = picture.get_attribute("src"), numbers.inner_text()
+        at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+        handle.focus()
+        handle.press("Home" if at_end else "End")
+        expect(numbers).not_to_have_text(said)
+        expect(picture).not_to_have_attribute("src", seen)
+        said = numbers.inner_text()
+        handle.press("ArrowRight" if at_end else "ArrowLeft")  # one position
+        expect(numbers).not_to_have_text(said)
+        screenshot(box, f"{name[:2]}-slider-{i}-after")
+
+
+@pytest.fixture(scope="session")
+def pages():
+    subprocess.run([sys.executable, ROOT / "notebooks" / "tools" / "course.py", "html"], check=True)
+    return ROOT / "build" / "html"
+
+
+@pytest.mark.parametrize("stem", ALL)
+def test_an_exported_page_works_from_disk_without_a_network(page, pages, screenshot, stem):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.context.set_offline(True)
+    page.goto((pages / f"{stem}.html").as_uri())
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))], "the page fetches something"
+    formulas = page.locator("math")
+    assert formulas.count() > 0
+    for formula in formulas.all():
+        shape = formula.bounding_box()
+        assert shape["width"] > 1, formula.inner_html()
+        assert shape["height"] > 1, formula.inner_html()
+    prose = " ".join(page.locator(".text_cell_render").all_inner_texts())
+    assert "$" not in prose
+    screenshot(page, f"{stem[:2]}-page", full_page=True)
+    figures = page.locator("figure.ddpm-slider")
+    for i in range(figures.count()):
+        slider, picture, numbers = (figures.nth(i).locator(s) for s in ("input[type=range]", "div", "output"))
+        slider.scroll_into_view_if_needed()
+        seen, said = picture.screenshot(), numbers.inner_text()
+        slider.focus()
+        slider.press("End")
+        slider.press("ArrowLeft")
+        expect(numbers).not_to_have_text(said)
+        assert slider.input_value() == str(int(slider.get_attribute("max")) - 1)
+        assert slider.get_attribute("aria-valuetext") == numbers.inner_text()
+        assert picture.screenshot() != seen
+        screenshot(figures.nth(i), f"{stem[:2]}-page-slider-{i}")
+
+
+def test_the_index_leads_to_every_page(page, pages, screenshot):
+    page.goto((pages / "index.html").as_uri())
+    links = page.get_by_role("link")
+    assert [link.get_attribute("href") for link in links.all()] == [f"{stem}.html" for stem in ALL]
+    screenshot(page, "index")
+    links.first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)

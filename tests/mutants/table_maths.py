@@ -1,0 +1,218 @@
+"""Mistakes in schedules, the forward process, losses and ideal denoisers.
+
+file of ddpm_utils -> rows of (name of the mistake, right text, wrong text, tests to run[, PUBLISHED]).
+"""
+
+PUBLISHED = True  # known from a published implementation
+SCHEDULES = "tests/test_schedules.py"
+DIFFUSION = "tests/test_diffusion.py"
+IDEAL = "tests/test_sampling.py tests/test_diffusion.py"
+
+MATHS = {
+    "schedules.py": [
+        ("alpha_bar is the product up to T", "self.alphas.cumprod(0)", "self.alphas.prod().expand(self.T)", DIFFUSION, PUBLISHED),
+        ("alpha_bar from float32", "self.alphas.cumprod(0)", "self.alphas.float().cumprod(0).double()", SCHEDULES, PUBLISHED),
+        ("alpha_bar is the product of the betas", "self.alphas.cumprod(0)", "self.betas.cumprod(0)", DIFFUSION),
+        ("alpha_bar is a sum", "self.alphas.cumprod(0)", "1 - self.betas.cumsum(0)", DIFFUSION),
+        (
+            "alpha_bar_prev is not shifted",
+            "dtype=torch.float64), self.alpha_bar[:-1]])",
+            "dtype=torch.float64), self.alpha_bar[1:]])",
+            SCHEDULES,
+        ),
+        (
+            "alpha_bar_prev begins at alpha_bar_0",
+            "[torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]]",
+            "[self.alpha_bar[:1], self.alpha_bar[:-1]]",
+            SCHEDULES,
+        ),
+        (
+            "the posterior variance is beta",
+            "return self.betas * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)",
+            "return self.betas.clone()",
+            SCHEDULES,
+        ),
+        (
+            "alpha_bar and its predecessor swapped in the posterior variance",
+            "self.betas * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)",
+            "self.betas * (1 - self.alpha_bar) / (1 - self.alpha_bar_prev)",
+            SCHEDULES,
+        ),
+        (
+            "alpha_bar_t for alpha_bar_{t-1} in the weight of x_0",
+            "self.alpha_bar_prev.sqrt() * self.betas",
+            "self.alpha_bar.sqrt() * self.betas",
+            SCHEDULES,
+        ),
+        ("alpha without root in the weight of x_t", "self.alphas.sqrt() *", "self.alphas *", SCHEDULES),
+        ("alpha_bar for alpha in the weight of x_t", "self.alphas.sqrt() *", "self.alpha_bar.sqrt() *", SCHEDULES),
+        (
+            "the logarithm of the variance at 0 is infinite",
+            "[self.posterior_variance[1:2], self.posterior_variance[1:]]",
+            "[self.posterior_variance]",
+            SCHEDULES,
+        ),
+        (
+            "SNR of amplitudes for SNR of powers",
+            "self.alpha_bar / (1 - self.alpha_bar)\n\n    @cached_property\n    def posterior_variance(",
+            "(self.alpha_bar / (1 - self.alpha_bar)).sqrt()\n\n    @cached_property\n    def posterior_variance(",
+            DIFFUSION,
+        ),
+        ("linear betas are not scaled to T", "cls.linear(T, beta_start=0.1 / T, beta_end=20 / T)", "cls.linear(T)", SCHEDULES, PUBLISHED),
+        (
+            "linear in the roots of beta",
+            "torch.linspace(beta_start, beta_end, _checked(T), dtype=torch.float64)",
+            "torch.linspace(beta_start**0.5, beta_end**0.5, _checked(T), dtype=torch.float64) ** 2",
+            SCHEDULES,
+        ),
+        ("the cosine is not squared", "* math.pi / 2) ** 2", "* math.pi / 2)", SCHEDULES),
+        ("the cosine has no offset", "(u + s) / (1 + s)", "u", SCHEDULES),
+        (
+            "the cosine starts one step late",
+            "u = torch.arange(_checked(T) + 1, dtype=torch.float64) / T\n        return cls._from_curve(torch.cos",
+            "u = torch.arange(1, _checked(T) + 2, dtype=torch.float64) / (T + 1)\n        return cls._from_curve(torch.cos",
+            SCHEDULES,
+        ),
+        ("betas are not clipped", ".clamp(max=MAX_BETA)", "", SCHEDULES),
+        ("betas are differences of alpha_bar", "1 - curve[1:] / curve[:-1]", "curve[:-1] - curve[1:]", SCHEDULES),
+        (
+            "sigmoid of beta for sigmoid of alpha_bar",
+            "cls._from_curve((curve - curve[-1]) / (curve[0] - curve[-1]))",
+            "cls(1e-4 + 0.0199 * torch.sigmoid(torch.linspace(-6, 6, T).double()))",
+            SCHEDULES,
+            PUBLISHED,
+        ),
+        ("zero terminal SNR stretches the power, not its root", "root = self.alpha_bar.sqrt()", "root = self.alpha_bar", SCHEDULES),
+        ("zero terminal SNR changes the first step", "(root - root[-1]) * root[0] / (root[0] - root[-1])", "root - root[-1]", SCHEDULES),
+        ("betas outside 0 to 1 are accepted", "if not ((self.betas > 0) & (self.betas <= 1)).all():", "if False:", SCHEDULES),
+    ],
+    "diffusion.py": [
+        ("the standard deviation of x_t is 1 - alpha_bar", "at((1 - ab).sqrt(), t, x0) * eps", "at(1 - ab, t, x0) * eps", DIFFUSION),
+        (
+            "the variance of x_t is the root of 1 - alpha_bar",
+            "at((1 - ab).sqrt(), t, x0) * eps",
+            "at((1 - ab).sqrt().sqrt(), t, x0) * eps",
+            DIFFUSION,
+            PUBLISHED,
+        ),
+        ("x_0 is scaled by alpha_bar", "at(ab.sqrt(), t, x0) * x0 +", "at(ab, t, x0) * x0 +", DIFFUSION),
+        (
+            "q_sample uses one step's beta",
+            "    ab = schedule.alpha_bar\n    return at(ab.sqrt(), t, x0)",
+            "    ab = schedule.alphas\n    return at(ab.sqrt(), t, x0)",
+            DIFFUSION,
+        ),
+        (
+            "q_sample in half precision",
+            "check_timesteps(schedule, t)\n    ab",
+            "x0, eps = x0.half(), eps.half()\n    ab",
+            DIFFUSION,
+            PUBLISHED,
+        ),
+        (
+            "constants are cast before they are computed with",
+            "constants.to(device=like.device, dtype=like.dtype)[t]",
+            "constants.half().to(device=like.device, dtype=like.dtype)[t]",
+            DIFFUSION,
+        ),
+        ("constants are read one step early", "dtype=like.dtype)[t]", "dtype=like.dtype)[t - 1]", DIFFUSION),
+        (
+            "constants broadcast along the width",
+            "return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values",
+            "return values",
+            DIFFUSION,
+        ),
+        ("timesteps outside the schedule wrap round", "check_timesteps(schedule, t)\n    ab", "ab", DIFFUSION),
+        (
+            "the weights of x_0 and x_t are swapped in the posterior mean",
+            "* x0 + at(schedule.posterior_mean_coef_xt, t, x_t) * x_t",
+            "* x_t + at(schedule.posterior_mean_coef_xt, t, x_t) * x0",
+            DIFFUSION,
+        ),
+        ("small and large variance are swapped", 'if variance == "small" else', 'if variance == "large" else', DIFFUSION),
+        (
+            "eps is accepted with zero terminal SNR",
+            'if prediction == "eps" and schedule.has_zero_terminal_snr:',
+            "if False:",
+            DIFFUSION,
+            PUBLISHED,
+        ),
+        ("x_0 from eps forgets to divide", "* output) / at(ab.sqrt(), t, x_t)", "* output)", DIFFUSION),
+        (
+            "x_0 from v has the wrong sign",
+            "* x_t - at((1 - ab).sqrt(), t, x_t) * output",
+            "* x_t + at((1 - ab).sqrt(), t, x_t) * output",
+            DIFFUSION,
+        ),
+        (
+            "eps from v mixes up the roots",
+            "at((1 - ab).sqrt(), t, x_t) * x_t + at(ab.sqrt(), t, x_t) * output",
+            "at(ab.sqrt(), t, x_t) * x_t + at((1 - ab).sqrt(), t, x_t) * output",
+            DIFFUSION,
+        ),
+        (
+            "the target v has the wrong sign",
+            "* eps - at((1 - ab).sqrt(), t, x0) * x0",
+            "* eps + at((1 - ab).sqrt(), t, x0) * x0",
+            DIFFUSION,
+        ),
+        ("x_0 from the mean forgets the part of x_t", "(output - xt_part) /", "output /", DIFFUSION),
+        (
+            "the target is x_0 whatever is predicted",
+            '    if prediction == "x0":\n        return x0',
+            '    if prediction != "eps":\n        return x0',
+            DIFFUSION,
+        ),
+        (
+            "the loss in half precision",
+            "    output = network(x_t, t, **conditions).to(truth.dtype)",
+            "    output = network(x_t, t, **conditions)\n    truth = truth.to(output.dtype)",
+            DIFFUSION,
+            PUBLISHED,
+        ),
+        (
+            "the network is given x_0 and not x_t",
+            "network(x_t, t, **conditions).to(truth.dtype)",
+            "network(x0, t, **conditions).to(truth.dtype)",
+            "tests/test_training.py::test_a_step_is_ho_s_algorithm_written_out",
+        ),
+        ("the loss is a sum over the image", 'reduction="none").flatten(1).mean(1)', 'reduction="none").flatten(1).sum(1)', DIFFUSION),
+        ("l1 is taken for huber", '"huber": F.huber_loss', '"huber": F.l1_loss', DIFFUSION),
+        ("min-SNR is max-SNR", "snr.clamp(max=gamma)", "snr.clamp(min=gamma)", DIFFUSION),
+        ("min-SNR of v divides by SNR", '"v": snr + 1', '"v": snr', DIFFUSION),
+        ("min-SNR of eps is that of x_0", '{"eps": snr,', '{"eps": torch.ones_like(snr),', DIFFUSION),
+        ("quarters of t begin one step early", "t * 4 // T", "(t + 1) * 4 // T", DIFFUSION),
+        (
+            "the KL divergence is the other way round",
+            "var_p.log() - var_q.log() + (var_q + (mean_q - mean_p) ** 2) / var_p",
+            "var_q.log() - var_p.log() + (var_p + (mean_q - mean_p) ** 2) / var_q",
+            DIFFUSION,
+        ),
+        (
+            "the prior term mixes up signal and noise",
+            "ab.sqrt() * x0, 1 - ab, torch.zeros_like",
+            "ab.sqrt() * x0, ab, torch.zeros_like",
+            DIFFUSION,
+        ),
+        ("the bound leaves out t = 0", "for t in range(schedule.T):", "for t in range(1, schedule.T):", DIFFUSION),
+        (
+            "8-bit bins are twice as wide",
+            "upper = torch.special.ndtr((x0 + 1 / 255 - mean)",
+            "upper = torch.special.ndtr((x0 + 1 / 127.5 - mean)",
+            DIFFUSION,
+        ),
+    ],
+    "ideal.py": [
+        ("the Gaussian's mean is not scaled", "(x_t - ab.sqrt() * mean) / (ab", "(x_t - mean) / (ab", IDEAL),
+        ("the Gaussian ignores the noise", "/ (ab * variance + noise)", "/ (ab * variance + 1)", IDEAL),
+        ("components forget their weights", "(log_weights.to(x.device) - 0.5", "(0 * log_weights.to(x.device) - 0.5", IDEAL),
+        ("components forget their normalisation", "- 0.5 * x.shape[1] * spread.log() ", "", IDEAL),
+        ("the data set's images are not scaled by alpha_bar", "distance = ab * norms -", "distance = norms -", IDEAL),
+        (
+            "the data set's distances are divided by sigma, not sigma squared",
+            "(-0.5 * distance / (1 - ab))",
+            "(-0.5 * distance / (1 - ab).sqrt())",
+            IDEAL,
+        ),
+    ],
+}

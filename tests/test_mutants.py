@@ -1,0 +1,33 @@
+"""The table of mistakes that `make mutants` puts into the code fits the code, and its record is that table's."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "mutants"))
+from table_learning import LEARNING  # noqa: E402
+from table_maths import MATHS  # noqa: E402
+from table_sampling import SAMPLING  # noqa: E402
+
+sys.path.pop(0)
+MUTANTS = [(file, *row) for table in (MATHS, SAMPLING, LEARNING) for file, rows in table.items() for row in rows]
+
+
+@pytest.mark.parametrize(("file", "row"), [pytest.param(m[0], m[1:], id=m[1]) for m in MUTANTS])
+def test_a_mistake_has_one_place_and_leaves_valid_python(file, row):
+    _, old, new, tests, *_ = row
+    code = (HERE.parent / "ddpm_utils" / file).read_text()
+    assert code.count(old) == 1
+    compile(code.replace(old, new), file, "exec")
+    for test in tests.split():
+        path, _, function = test.partition("::")
+        assert f"def {function}" in (HERE.parent / path).read_text()
+
+
+def test_the_record_lists_every_mistake():
+    rows = re.findall(r"^\| (.+?)( ●)? \| (\w+\.py) \|", (HERE / "records" / "mutants.md").read_text(), re.M)
+    assert [(file, name) for name, _, file in rows] == [(m[0], m[1]) for m in MUTANTS], "run: make mutants"
+    assert len(rows) >= 40
