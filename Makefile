@@ -7,7 +7,7 @@ COLAB := .venv-colab
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-colab test-browser mutants lint bench lab notebooks html badges equations clean
+.PHONY: demo test test-colab test-browser mutants faults lint bench lab notebooks html badges equations clean
 
 # Installed once; again when the requirements change.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -70,6 +70,10 @@ badges: $(VENV)/installed
 equations: $(VENV)/installed
 	$(BIN)/python notebooks/tools/course.py equations
 
+# Kill real runs a hundred times at random moments; writes tests/records/faults.md.
+faults: $(VENV)/installed
+	$(BIN)/python tests/faults.py --kills 100 --record tests/records/faults.md
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,4 +82,4 @@ bench: $(VENV)/installed
 	$(BIN)/python tests/bench.py
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) $(COLAB) out build *.egg-info
