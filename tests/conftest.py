@@ -25,13 +25,3 @@ def photographs():
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "pictures"
-
-
-def write(path, photograph, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(photograph).save(path, **options)
-    return path
-
-
-def write_all(folder, photographs, ending=".jpg"):
-    return [write(folder / f"{i}{ending}", p) for i, p in enumerate(photographs)]

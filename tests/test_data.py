@@ -6,7 +6,7 @@ import kagglehub
 import numpy as np
 import pytest
 import requests
-from conftest import write, write_all
+from image_folders import write, write_all
 from kagglehub.exceptions import KaggleApiHTTPError
 from PIL import Image
 

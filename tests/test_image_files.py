@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from conftest import write, write_all
+from image_folders import write, write_all
 from PIL import Image, ImageDraw
 
 from ddpm_utils import data
