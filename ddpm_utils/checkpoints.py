@@ -98,13 +98,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def load_newest(trainer: Trainer, folder: Path) -> tuple[Path, dict]:
-    """Continue from the newest state in `folder`; returns it and how it was executed.
+    """Continue from the newest state in `folder`, which holds one; returns it and how it was executed.
 
     A damaged one is refused by name, and the one before it offered: it is never skipped silently.
     """
     states = list_states(folder)
-    if not states:
-        raise InputError(f"there is no state to resume from in {str(folder)!r}; check --out, or start without --resume")
     try:
         return states[-1], load_state(trainer, states[-1])
     except InputError as error:
@@ -125,6 +123,8 @@ def load_state(trainer: Trainer, path: Path) -> dict:
     trainer.config.check_same_run(TrainConfig.from_json(state["config"]))
     if state["data"] != data_digest(trainer.data):
         raise InputError(f"the state {str(path)!r} was trained on other images than these; pass the same --data-path, or use another --out")
+    if state["step"] > trainer.total_steps:
+        raise InputError(f"the state {str(path)!r} is at step {state['step']}, the run would end at {trainer.total_steps}; raise --epochs")
     parameters, vectors = list(trainer.network.parameters()), state["vectors"]
     fill(parameters, vectors["network"])
     for i, average in enumerate(trainer.averages):

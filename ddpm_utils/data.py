@@ -165,7 +165,13 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
         raise InputError(f"no images in {str(root)!r}; it should hold files that end in {endings}, flat or in one folder a class")
     tops = [p.relative_to(root).parts[0] for p in files]
     classes = tuple(sorted(set(tops)))
-    if len(classes) < 2 or any(len(p.relative_to(root).parts) == 1 for p in files):
+    loose = [p for p in files if p.parent == root]
+    if loose and len(loose) < len(files):
+        raise InputError(
+            f"{str(root)!r} holds images beside its folders, the first is {loose[0].name!r}, so that its folders can't be classes; "
+            "put it into one of them, or all images into one folder"
+        )
+    if len(classes) < 2 or loose:
         return files, None, ()
     index = {name: i for i, name in enumerate(classes)}
     return files, np.array([index[top] for top in tops], dtype=np.int64), classes

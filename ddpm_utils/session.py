@@ -55,6 +55,18 @@ def train(config: TrainConfig, data: ImageSet, options: SessionOptions, executio
         return session.close("stopped" if reason else "done", reason or f"all {config.epochs} epochs are trained")
 
 
+def check_folder(options: SessionOptions) -> None:
+    """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images."""
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out must be a folder, {str(out)!r} is a file; choose another name")
+    if options.resume is True and not list_states(out):
+        raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
+    taken = [p for p in (*list_states(out), out / "model.safetensors", out / "log.jsonl") if p.exists()]
+    if not options.resume and taken:
+        raise InputError(f"{str(out)!r} already holds a run ({taken[0].name}); pass --resume to go on with it, or another --out")
+
+
 class Session:
     """One trainer with its folder. Only the first of several processes writes; all of them take the same decisions."""
 
@@ -74,10 +86,12 @@ class Session:
         parameters = sum(p.numel() for p in trainer.network.parameters())
         snapshots = len(trainer.averages) * (trainer.config.epochs // options.snapshot_every) if options.snapshot_every else 0
         check_disk(disk_bytes(parameters, len(trainer.averages), options.limits.keep, snapshots), options.limits, self.out)
+        check_folder(options)
+        limit = options.limits.max_hours
+        if limit is not None and self.stopper.hours >= limit:
+            raise InputError(f"starting alone took {self.stopper.hours:.4f} hours, the limit is {limit:g}; raise --max-hours")
         if options.resume:
             self._resume()
-        elif list_states(self.out):
-            raise InputError(f"{str(self.out)!r} already holds a run; pass --resume to go on with it, or another --out")
         log = self.out / "log.jsonl"
         self.records = records_up_to(log, trainer.step)
         if self.first:
@@ -85,6 +99,7 @@ class Session:
                 left_over.unlink()
             with atomic_write(log) as file:
                 file.write("".join(json.dumps(r) + "\n" for r in self.records).encode())
+        self.write_status("running", "the process was killed, if it runs no more")
         self.reporter = Reporter(trainer, self.out, self.records)
 
     def _resume(self) -> None:
@@ -174,9 +189,9 @@ class Session:
         path.parent.mkdir(exist_ok=True)
         sample_grid(to_uint8(x0, config.mean, config.std), columns=8).savefig(path)
 
-    def close(self, status: str, reason: str) -> dict:
-        """Write the model, the loss curve and status.json, and say how the session ended."""
-        trainer, options = self.trainer, self.options
+    def write_status(self, status: str, reason: str) -> dict:
+        """Write status.json; returns what it says."""
+        trainer = self.trainer
         about = {
             "status": status,
             "reason": reason,
@@ -186,15 +201,22 @@ class Session:
             "steps": trainer.total_steps,
             "hours": round(self.stopper.hours, 5),
             "state": None if self.good is None else self.good.name,
-            "next_command": options.command if status == "stopped" else None,
+            "next_command": self.options.command if status in ("running", "stopped") else None,
         }
+        if self.first:
+            with atomic_write(self.out / "status.json") as file:
+                file.write(json.dumps(about, indent=2).encode())
+        return about
+
+    def close(self, status: str, reason: str) -> dict:
+        """Write the model, the loss curve and status.json, and say how the session ended."""
+        trainer = self.trainer
         if self.first:
             if status != "failed":
                 save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out / "model.safetensors")
             if self.records:
                 loss_curve(self.records).savefig(self.out / "loss.png")
-            with atomic_write(self.out / "status.json") as file:
-                file.write(json.dumps(about, indent=2).encode())
+        about = self.write_status(status, reason)
         self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
         if about["next_command"]:
             self.say(f"to go on: {about['next_command']}")

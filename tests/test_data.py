@@ -86,6 +86,13 @@ def test_a_flat_folder_has_no_labels_and_the_order_of_its_names(root, photograph
     assert np.abs(mean_colours(images.images) - middle_colours(photographs)).max() < 2
 
 
+def test_images_beside_class_folders_are_refused_because_they_would_cost_the_labels(root, photographs):
+    write(root / "cats" / "a.jpg", photographs[0])
+    write(root / "dogs" / "b.jpg", photographs[1])
+    write(root / "stray.jpg", photographs[2])
+    assert "'stray.jpg'" in refusal(root)
+
+
 def test_folders_give_64_pixels_unless_told_otherwise(root, photographs):
     write_all(root, photographs)
     assert load_images(str(root)).size == 64

@@ -232,6 +232,36 @@ def test_a_damaged_newest_state_is_refused_by_name_and_the_one_before_offered(tm
     assert newest.with_suffix(".set-aside").exists()
 
 
+def test_status_says_running_until_a_session_ends(tmp_path, digits, monkeypatch):
+    said = []
+
+    def look(trainer):
+        said.append(json.loads((tmp_path / "status.json").read_text()))
+        raise KeyboardInterrupt  # as good as a kill
+
+    monkeypatch.setattr(Trainer, "train_step", look)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, digits, SessionOptions(tmp_path, command="go on"))
+    assert (said[0]["status"], said[0]["next_command"]) == ("running", "go on")
+
+
+def test_a_finished_run_is_neither_overwritten_nor_shortened(tmp_path, capsys):
+    run(tmp_path, "--epochs", 3)
+    assert main(["train", *TINY, "--out", str(tmp_path), "--epochs", "2", "--resume"]) == 2
+    assert "is at step 9, the run would end at 6" in capsys.readouterr().err
+    for state in list_states(tmp_path):
+        state.unlink()
+    before = (tmp_path / "model.safetensors").read_bytes()
+    assert main(["train", *TINY, "--out", str(tmp_path), "--epochs", "3", "--seed", "5"]) == 2
+    assert "already holds a run (model.safetensors)" in capsys.readouterr().err
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_a_limit_that_the_start_uses_up_is_refused(tmp_path, capsys):
+    assert main(["train", *TINY, "--out", str(tmp_path / "run"), "--max-hours", "1e-9"]) == 2
+    assert "raise --max-hours" in capsys.readouterr().err
+
+
 def test_resume_without_a_state_is_refused_and_never_starts_from_scratch(tmp_path, capsys):
     assert main(["train", *TINY, "--out", str(tmp_path / "none"), "--resume"]) == 2
     assert re.search(r"no state to resume from in .*none", capsys.readouterr().err)

@@ -13,13 +13,15 @@ from ddpm_utils.models import load_model, save_model
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="MODEL_DIR", help="the --out folder of the run")
-    parser.add_argument("--sigma", type=float, required=True, help="relative length of the average, 0.03 to 0.28")
+    parser.add_argument("--sigma", type=float, required=True, help="relative length of the average, 0.01 to 0.28; 0.05 to 0.15 is usual")
     parser.add_argument("--step", type=int, help="rebuild the average as it was at this step (default: the last snapshot's)")
     parser.add_argument("--out", type=Path, help="model file (default: MODEL_DIR/model-sigma-….safetensors)")
 
 
 def run(args: argparse.Namespace) -> None:
     gamma_of(args.sigma)  # refuses impossible lengths before reading files
+    if args.out and args.out.suffix != ".safetensors":
+        raise InputError(f"--out must name a file that ends in .safetensors, got {str(args.out)!r}")
     paths = sorted((args.folder / "snapshots").glob("*-sigma-*.safetensors"))
     if len(paths) < 2:
         raise InputError(

@@ -19,7 +19,7 @@ from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
 from ddpm_utils.doctor import check_device
 from ddpm_utils.execution import PRECISIONS, Execution, choose_device, cpu_gains_from_bf16, describe_device, join_processes, precision_of
 from ddpm_utils.schedules import SCHEDULES
-from ddpm_utils.session import SessionOptions, train
+from ddpm_utils.session import SessionOptions, check_folder, train
 from ddpm_utils.training import Trainer, check_data
 from ddpm_utils.unet import UNet, UNetConfig, parameter_table
 
@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(args.max_hours, args.max_epochs, args.max_disk_gb, args.keep)
     options = SessionOptions(args.out, args.resume, limits, args.log_every, args.sample_every, args.snapshot_every, next_command())
     base = settings(args)  # refuses wrong values before minutes of decoding
+    check_folder(options)
     device, rank, world = join_processes(choose_device(args.device))
     check_device(device)
     asked = "fp32" if args.precision == "auto" else args.precision

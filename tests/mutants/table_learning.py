@@ -150,13 +150,6 @@ LEARNING = {
             RESUME,
         ),
         ("a resumed optimizer has forgotten its moments", 'if state["optimizer_steps"] > 0:', "if False:", RESUME),
-        (
-            "without a state a resumed run starts from scratch",
-            "    if not states:\n        raise",
-            "    if not states:\n        return folder, {}\n        raise",
-            NO_STATE,
-            PUBLISHED,
-        ),
     ],
     "config.py": [
         (
@@ -168,6 +161,13 @@ LEARNING = {
         ("zero terminal SNR is asked for and not used", "if self.zero_terminal_snr else schedule", "if False else schedule", MISTAKES),
     ],
     "session.py": [
+        (
+            "without a state a resumed run starts from scratch",
+            "if options.resume is True and not list_states(out):",
+            "if False:",
+            NO_STATE,
+            PUBLISHED,
+        ),
         (
             "the model file holds the latest weights",
             "save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out",
