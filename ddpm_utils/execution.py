@@ -92,6 +92,13 @@ def join_processes(device: str) -> tuple[str, int, int]:
     return device, dist.get_rank(), world
 
 
+def leave_processes() -> None:
+    """Wait until every process is done, then part: one that ends while another still talks to it would make that one abort."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def choose_device(name: str) -> str:
     """The device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU. One that is asked for must be there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

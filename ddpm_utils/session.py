@@ -44,6 +44,7 @@ class SessionOptions:
 
 def train(config: TrainConfig, data: ImageSet, options: SessionOptions, execution: Execution | None = None) -> dict:
     """Train until the run is done or a limit is near. Returns what status.json says: {"status": "done" | "stopped" | "failed", …}."""
+    check_folder(options)  # before the trainer, whose processes wait for each other: the first writes only once all have looked
     stopper = Stopper(options.limits)
     with stopper.catching_signals():
         session = Session(Trainer(config, data, execution), options, stopper)
@@ -86,7 +87,6 @@ class Session:
         parameters = sum(p.numel() for p in trainer.network.parameters())
         snapshots = len(trainer.averages) * (trainer.config.epochs // options.snapshot_every) if options.snapshot_every else 0
         check_disk(disk_bytes(parameters, len(trainer.averages), options.limits.keep, snapshots), options.limits, self.out)
-        check_folder(options)
         limit = options.limits.max_hours
         if limit is not None and self.stopper.hours >= limit:
             raise InputError(f"starting alone took {self.stopper.hours:.4f} hours, the limit is {limit:g}; raise --max-hours")

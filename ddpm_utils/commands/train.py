@@ -17,7 +17,16 @@ from ddpm_utils.config import DECAYS, OPTIMIZERS, TrainConfig
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
 from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
 from ddpm_utils.doctor import check_device
-from ddpm_utils.execution import PRECISIONS, Execution, choose_device, cpu_gains_from_bf16, describe_device, join_processes, precision_of
+from ddpm_utils.execution import (
+    PRECISIONS,
+    Execution,
+    choose_device,
+    cpu_gains_from_bf16,
+    describe_device,
+    join_processes,
+    leave_processes,
+    precision_of,
+)
 from ddpm_utils.schedules import SCHEDULES
 from ddpm_utils.session import SessionOptions, check_folder, train
 from ddpm_utils.training import Trainer, check_data
@@ -135,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         )
         print(parameter_table(UNet(config.network), 1))
     status = train(config, data, options, execution)
+    leave_processes()
     return 1 if status["status"] == "failed" else 0
 
 
