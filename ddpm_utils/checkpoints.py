@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet
 from ddpm_utils.errors import InputError
 from ddpm_utils.training import Trainer
 
@@ -47,7 +46,7 @@ def save_state(trainer: Trainer, path: Path) -> None:
     state = {
         "format": STATE_FORMAT,
         "config": trainer.config.to_json(),
-        "data": data_digest(trainer.data),
+        "data": trainer.data.digest,
         "step": trainer.step,
         "optimizer_steps": int(first["step"].item()) if first else 0,  # fewer than steps where loss scaling skipped some
         "scaler": trainer.scaler.state_dict(),
@@ -121,7 +120,7 @@ def load_state(trainer: Trainer, path: Path) -> dict:
     """Continue the run that wrote `path`; returns how it was executed. Raises InputError for a damaged file, another run or other images."""
     state = read_state(path)
     trainer.config.check_same_run(TrainConfig.from_json(state["config"]))
-    if state["data"] != data_digest(trainer.data):
+    if state["data"] != trainer.data.digest:
         raise InputError(f"the state {str(path)!r} was trained on other images than these; pass the same --data-path, or use another --out")
     if state["step"] > trainer.total_steps:
         raise InputError(f"the state {str(path)!r} is at step {state['step']}, the run would end at {trainer.total_steps}; raise --epochs")
@@ -184,15 +183,4 @@ def state_digest(state: dict) -> str:
     for name, vector in sorted(state["vectors"].items()):
         digest.update(name.encode())
         digest.update(memoryview(np.ascontiguousarray(vector.numpy())))
-    return digest.hexdigest()
-
-
-def data_digest(data: ImageSet) -> str:
-    """Recognises a data set by its number of images and the contents of up to 256 of them, spread evenly, wherever it lies."""
-    digest = hashlib.sha256(str(data.images.shape).encode())
-    rows = range(0, len(data), max(1, len(data) // 256))
-    for row in rows:
-        digest.update(data.images[row].tobytes())
-    if data.labels is not None:
-        digest.update(data.labels.tobytes())
     return digest.hexdigest()
