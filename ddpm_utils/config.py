@@ -11,6 +11,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNetConfig
 
+FORMS = ("regression", "palette", "residual", "anchored")  # of paired training, in forms.py
 OPTIMIZERS = ("adamw", "adam")
 DECAYS = ("constant", "cosine")
 
@@ -39,6 +40,9 @@ class TrainConfig:
     ema_every: int = 1  # steps between two updates of the averages
     label_dropout: float = 0.1  # share of labels replaced by the null label, drawn for each image
     flip: bool = True  # mirror images left to right half of the time
+    form: str | None = None  # of paired training (forms.py); None: images from noise
+    kappa: float = 0.3  # noise of the anchored form
+    mask_weight: float = 4.0  # of paired training: a pixel that was retouched counts as 1 + this many others
     mean: tuple[float, ...] = (0.5,)  # of the pixels' 0 .. 1, by channel; with std 0.5 images lie in [-1, 1]
     std: tuple[float, ...] = (0.5,)
     seed: int = 0
@@ -72,6 +76,28 @@ class TrainConfig:
         if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise InputError(f"mean and std must be finite and std above 0, got {self.mean} and {self.std}")
         check_prediction(self.noise_schedule(), self.prediction)
+        self._check_form()
+
+    def _check_form(self) -> None:
+        network = self.network
+        if self.form is None:
+            if network.extra_channels:
+                raise InputError(f"extra_channels={network.extra_channels} is for paired training; without a form it must be 0")
+            return
+        if self.form not in FORMS:
+            raise InputError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
+        if (network.condition_channels, network.extra_channels, network.classes) != (network.channels, 1, None):
+            raise InputError(
+                f"form {self.form!r} needs a network with condition_channels={network.channels} (the picture to retouch), "
+                f"extra_channels=1 (its change mask) and no classes, got {network.condition_channels}, {network.extra_channels} "
+                f"and {network.classes}"
+            )
+        if not self.in_unit_range:
+            raise InputError(f"paired training needs images in [-1, 1], so mean and std of 0.5; got {self.mean} and {self.std}")
+        if not 0 < self.kappa < math.inf:
+            raise InputError(f"kappa must be above 0, 0.3 is usual; got {self.kappa}")
+        if not 0 <= self.mask_weight < math.inf:
+            raise InputError(f"mask_weight must be at least 0, got {self.mask_weight}")
 
     def noise_schedule(self) -> NoiseSchedule:
         schedule = NoiseSchedule.named(self.schedule, self.timesteps)

@@ -19,6 +19,8 @@ def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = 
 
     guidance: scale of classifier-free guidance; 1 is plain conditional sampling.
     """
+    if config.form is not None:
+        raise InputError("this model retouches pictures and generates none; use `python -m ddpm_utils retouch`")
     schedule = config.noise_schedule()
     if label is None:
         if guidance != 1:

@@ -48,11 +48,13 @@ def to_diffusers(network: UNet):
     from diffusers import UNet2DModel
 
     c = network.config
+    if c.patch > 1:
+        raise InputError(f"diffusers' UNet2DModel has no patches: only networks with patch=1 can be converted, this one has patch={c.patch}")
     kinds = ["Attn" if resolution in c.attention else "" for resolution in c.resolutions]
     model = UNet2DModel(
         sample_size=c.image_size,
         in_channels=c.channels + c.condition_channels,
-        out_channels=c.channels,
+        out_channels=c.channels + c.extra_channels,
         layers_per_block=c.blocks,
         block_out_channels=c.widths,
         down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),

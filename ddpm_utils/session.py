@@ -9,17 +9,19 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from ddpm_utils.budget import Limits, Stopper, check_disk, disk_bytes
 from ddpm_utils.checkpoints import atomic_write, list_states, load_newest, load_state, save_rotated, set_aside_newer
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet, to_uint8
+from ddpm_utils.data import ImageSet, to_float, to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import Execution
 from ddpm_utils.figures import loss_curve, sample_grid
+from ddpm_utils.forms import STEPS, restore
 from ddpm_utils.generate import generate, labels_in_rows, start_noise
-from ddpm_utils.models import save_model
+from ddpm_utils.models import Model, save_model
 from ddpm_utils.reporting import Diverged, Reporter, plain_line, records_up_to
 from ddpm_utils.training import Trainer
 
@@ -179,15 +181,31 @@ class Session:
     def draw_samples(self, n: int = 16, steps: int = 25) -> None:
         """A grid of n samples, always from the same noise, so that one can watch a run improve. Gives way to a signal."""
         config = self.trainer.config
+        if config.form is not None:
+            self._draw_restored(steps)
+            return
         label = None if config.network.classes is None else labels_in_rows(n, config.network.classes)
         x_T = start_noise(config, n, seed=0)
         for step in generate(self.trainer.average_network(), config, x_T, label, steps=min(steps, config.timesteps)):
             x0 = step.x
             if self.stopper.signalled:
                 return
+        self._save_grid(to_uint8(x0, config.mean, config.std))
+
+    def _draw_restored(self, steps: int) -> None:
+        """Eight pairs in three rows: as taken, as the network retouches them, as the retoucher did."""
+        trainer, data = self.trainer, self.trainer.data
+        rows = [k * len(data) // 8 for k in range(8)] if len(data) >= 8 else list(range(len(data)))
+        model = Model(trainer.average_network(), trainer.config, (), {})
+        source = to_float(data.sources[rows]).to(trainer.execution.device)
+        usual = STEPS[trainer.config.form]
+        restored = source + restore(model, source, steps=min(steps, usual, trainer.config.timesteps)).residual
+        self._save_grid(np.concatenate([data.sources[rows], to_uint8(restored), data.images[rows]]), columns=len(rows))
+
+    def _save_grid(self, images: np.ndarray, columns: int = 8) -> None:
         path = self.out / "samples" / f"step-{self.trainer.step:07d}.png"
         path.parent.mkdir(exist_ok=True)
-        sample_grid(to_uint8(x0, config.mean, config.std), columns=8).savefig(path)
+        sample_grid(images, columns=columns).savefig(path)
 
     def write_status(self, status: str, reason: str) -> dict:
         """Write status.json; returns what it says."""

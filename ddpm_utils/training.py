@@ -25,6 +25,8 @@ from ddpm_utils.diffusion import training_loss
 from ddpm_utils.ema import EMA, power_decay, standard_decay
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import Execution
+from ddpm_utils.forms import restoration_loss
+from ddpm_utils.pairs import PairSet
 from ddpm_utils.unet import UNet
 
 # --- what a step trains on: a pure function of (seed, step) ---
@@ -35,6 +37,8 @@ class Batch(NamedTuple):
     t: Tensor  # (B,) int64
     eps: Tensor  # (B, C, H, W) float32
     label: Tensor | None  # (B,) int64, null label where dropped
+    source: Tensor | None = None  # (B, C, H, W), of pairs: what x0 was retouched from
+    mask: Tensor | None = None  # (B, 1, H, W) float32, of pairs: 1 where they differ
 
 
 def keyed_generator(seed: int, purpose: str, index: int) -> torch.Generator:
@@ -55,18 +59,23 @@ def draw_batch(config: TrainConfig, data: ImageSet, step: int) -> Batch:
     epoch, i = divmod(step, len(data) // B)
     rows = epoch_order(config.seed, epoch, len(data))[i * B : (i + 1) * B]
     generator = keyed_generator(config.seed, "step", step)
-    images = data.images[rows]  # (B, H, W, C) uint8
-    if config.flip:
-        mirrored = torch.rand(B, generator=generator).numpy() < 0.5
-        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-    x0 = to_float(images, config.mean, config.std)  # (B, C, H, W)
+    mirrored = torch.rand(B, generator=generator).numpy() < 0.5 if config.flip else np.zeros(B, bool)
+
+    def pick(images: np.ndarray) -> np.ndarray:  # (N, H, W, C) uint8 -> (B, H, W, C)
+        images = images[rows]
+        return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+    x0 = to_float(pick(data.images), config.mean, config.std)  # (B, C, H, W)
     t = torch.randint(0, config.timesteps, (B,), generator=generator)
     eps = torch.randn(x0.shape, generator=generator)
     label = None
     if config.network.classes is not None:
         dropped = torch.rand(B, generator=generator) < config.label_dropout  # for each image, not for the batch
         label = torch.from_numpy(data.labels[rows]).masked_fill(dropped, config.network.null_label)
-    return Batch(x0, t, eps, label)
+    if config.form is None:
+        return Batch(x0, t, eps, label)
+    mask = torch.from_numpy(pick(data.masks[..., None])).permute(0, 3, 1, 2).float()  # (B, 1, H, W)
+    return Batch(x0, t, eps, label, to_float(pick(data.sources), config.mean, config.std), mask)
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
@@ -164,8 +173,7 @@ class Trainer:
     def _backward(self, part: Batch, k: int, last: bool) -> Tensor:
         """Add one micro-batch's share of the gradient; returns its losses (b,). Processes exchange gradients after the last."""
         config, device = self.config, self.execution.device
-        x0, t, eps = (value.to(device) for value in (part.x0, part.t, part.eps))
-        conditions = {} if part.label is None else {"label": part.label.to(device)}
+        x0, t, eps, label, source, mask = (None if value is None else value.to(device) for value in part)
         self.network.train()
 
         def network(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
@@ -174,7 +182,11 @@ class Trainer:
 
         exchange_later = self.parallel.no_sync() if self.parallel is not None and not last else nullcontext()
         with exchange_later, self._dropout_keyed_by_step(k):
-            losses = training_loss(network, self.schedule, x0, t, eps, config.prediction, config.loss, config.weighting, **conditions)
+            if config.form is None:
+                conditions = {} if label is None else {"label": label}
+                losses = training_loss(network, self.schedule, x0, t, eps, config.prediction, config.loss, config.weighting, **conditions)
+            else:
+                losses = restoration_loss(network, config, source, x0, mask, t, eps)
             self.scaler.scale(losses.mean() / self.execution.accumulate).backward()
         return losses.detach()
 
@@ -199,6 +211,12 @@ def check_data(config: TrainConfig, data: ImageSet) -> None:
         raise InputError(
             f"the network takes {config.network.image_size} px and {config.network.channels} channels, "
             f"the images have {data.size} px and {data.channels} channels"
+        )
+    if (config.form is None) == isinstance(data, PairSet):
+        raise InputError(
+            "these are pairs, which need a form of training on pairs: pass --form anchored"
+            if config.form is None
+            else f"form {config.form!r} needs pairs of pictures, these images are single ones; pass a paired folder"
         )
     if config.network.classes is not None and (data.labels is None or data.labels.max() >= config.network.classes):
         raise InputError(

@@ -38,6 +38,8 @@ class UNetConfig:
     dropout: float = 0.0
     classes: int | None = None  # number of labels; one more, the null label, stands for "no label"
     condition_channels: int = 0  # extra input channels, concatenated to x_t
+    extra_channels: int = 0  # output channels behind the image's own, such as the logit of a change mask
+    patch: int = 1  # pixels, in squares of this side, that are folded into channels before the first convolution: 2 costs a quarter
     norm_eps: float = 1e-6
     asymmetric_padding: bool = True
     cosines_first: bool = False
@@ -56,11 +58,13 @@ class UNetConfig:
             raise InputError(f"blocks must be at least 1 a level, got {self.blocks}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
-        halvings = 2 ** (len(self.multipliers) - 1)
-        if self.image_size < 1 or self.image_size % halvings:
+        if self.patch < 1:
+            raise InputError(f"patch must be at least 1 pixel, got {self.patch}")
+        if self.image_size < 1 or self.image_size % self.multiple:
+            patches = f", and patches of {self.patch} pixels" if self.patch > 1 else ""
             raise InputError(
-                f"image_size must be a multiple of {halvings}, because {len(self.multipliers)} levels halve it "
-                f"{len(self.multipliers) - 1} times; got {self.image_size}"
+                f"image_size must be a multiple of {self.multiple}, because {len(self.multipliers)} levels halve it "
+                f"{len(self.multipliers) - 1} times{patches}; got {self.image_size}"
             )
         if odd := [r for r in self.attention if r not in self.resolutions]:
             raise InputError(f"attention resolutions must be among {self.resolutions}, got {odd[0]}")
@@ -76,7 +80,12 @@ class UNetConfig:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        return tuple(self.image_size // 2**level for level in range(len(self.multipliers)))
+        return tuple(self.image_size // self.patch // 2**level for level in range(len(self.multipliers)))
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of every input must be multiples of this."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
 
     @property
     def null_label(self) -> int | None:
@@ -90,9 +99,9 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """(x_t, t) -> prediction with the shape of x_t.
+    """(x_t, t) -> prediction with the shape of x_t, and with `extra_channels` more channels if the network has them.
 
-    x_t: (B, channels, H, W), H and W multiples of 2 ** (levels - 1). t: (B,) int64, 0-based.
+    x_t: (B, channels, H, W), H and W multiples of `config.multiple`. t: (B,) int64, 0-based.
     label: (B,) int64 in 0 .. classes, where `classes` is the null label; left out, every image gets the null label.
     condition: (B, condition_channels, H, W), only for networks that were built with it.
     """
@@ -105,7 +114,7 @@ class UNet(nn.Module):
         first, last = config.widths[0], config.widths[-1]
         self.time_mlp = nn.Sequential(nn.Linear(config.width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.label_embedding = None if config.classes is None else nn.Embedding(config.classes + 1, emb)
-        self.input_conv = nn.Conv2d(config.channels + config.condition_channels, first, 3, padding=1)
+        self.input_conv = nn.Conv2d((config.channels + config.condition_channels) * config.patch**2, first, 3, padding=1)
 
         self.down, skips, channels = nn.ModuleList(), [first], first
         for level, (width, resolution) in enumerate(zip(config.widths, config.resolutions)):
@@ -128,7 +137,7 @@ class UNet(nn.Module):
             self.up.append(Level(config, inputs, width, resolution in config.attention, resample))
 
         self.output_norm = nn.GroupNorm(config.groups, first, config.norm_eps)
-        self.output_conv = nn.Conv2d(first, config.channels, 3, padding=1)
+        self.output_conv = nn.Conv2d(first, (config.channels + config.extra_channels) * config.patch**2, 3, padding=1)
         nn.init.zeros_(self.output_conv.weight)  # the first prediction is 0: a loss of 1 for eps, and no wild first step
         nn.init.zeros_(self.output_conv.bias)
 
@@ -142,9 +151,8 @@ class UNet(nn.Module):
     def with_condition(self, x_t: Tensor, condition: Tensor | None) -> Tensor:
         """x_t with the condition's channels behind its own, both checked."""
         c = self.config
-        halvings = 2 ** (len(c.multipliers) - 1)
-        if x_t.ndim != 4 or x_t.shape[1] != c.channels or x_t.shape[2] % halvings or x_t.shape[3] % halvings:
-            raise InputError(f"x_t must be (B, {c.channels}, H, W) with H and W multiples of {halvings}, got shape {tuple(x_t.shape)}")
+        if x_t.ndim != 4 or x_t.shape[1] != c.channels or x_t.shape[2] % c.multiple or x_t.shape[3] % c.multiple:
+            raise InputError(f"x_t must be (B, {c.channels}, H, W) with H and W multiples of {c.multiple}, got shape {tuple(x_t.shape)}")
         if (condition is None) != (c.condition_channels == 0):
             raise InputError(
                 f"this network takes {c.condition_channels or 'no'} condition channels, got {'none' if condition is None else 'some'}"
@@ -166,7 +174,7 @@ class UNet(nn.Module):
 
     def encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The way down. Returns the coarsest features and one skip for the input, each block and each downsampling."""
-        h = self.input_conv(x)
+        h = self.input_conv(F.pixel_unshuffle(x, self.config.patch))
         skips = [h]
         for level in self.down:
             for block, attention in zip(level.blocks, level.attentions):
@@ -185,7 +193,7 @@ class UNet(nn.Module):
                 h = self._run(block, attention, torch.cat([h, skips.pop()], 1), emb)
             if level.resample is not None:
                 h = level.resample(h)
-        return self.output_conv(F.silu(self.output_norm(h)))
+        return F.pixel_shuffle(self.output_conv(F.silu(self.output_norm(h))), self.config.patch)
 
     def _run(self, block: nn.Module, attention: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
         if self.checkpoint_blocks and self.training:
@@ -200,7 +208,7 @@ class UNet(nn.Module):
         return from_diffusers(model)
 
     def to_diffusers(self):
-        """A diffusers UNet2DModel with these weights and equal outputs (condition channels become input channels)."""
+        """A diffusers UNet2DModel with these weights and equal outputs; condition channels become input, extra ones output channels."""
         from ddpm_utils.interop import to_diffusers
 
         return to_diffusers(self)

@@ -198,3 +198,33 @@ def test_bad_inputs_are_refused():
             network(x, t, **options)
     with pytest.raises(IndexError):
         labelled(torch.zeros(1, 3, 8, 8), t, label=torch.tensor([11]))
+
+
+@torch.no_grad()
+def test_extra_channels_are_output_channels_in_diffusers():
+    config = UNetConfig(image_size=8, multipliers=(1, 2), attention=(), condition_channels=3, extra_channels=1, **SMALL)
+    ours = randomised(UNet(config))
+    x, t, conditions = inputs(config)
+    expected = ours(x, t, **conditions)
+    assert expected.shape == (3, 4, 8, 8)
+    assert (theirs(ours.to_diffusers(), x, t, conditions) - expected).abs().max() < 1e-5
+
+
+def test_patches_are_channels_of_a_smaller_picture():
+    """patch=2 equals a plain network on the picture whose 2x2 squares were folded into channels, weight for weight."""
+    patched = randomised(UNet(UNetConfig(image_size=16, channels=3, multipliers=(1, 2), attention=(8,), patch=2, **SMALL)))
+    plain = UNet(UNetConfig(image_size=8, channels=12, multipliers=(1, 2), attention=(8,), **SMALL)).eval()
+    plain.load_state_dict(patched.state_dict())
+    x, t = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 500])
+    folded = x.reshape(2, 3, 8, 2, 8, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 12, 8, 8)  # channel, row in the square, column in it
+    unfolded = plain(folded, t).reshape(2, 3, 2, 2, 8, 8).permute(0, 1, 4, 2, 5, 3).reshape(2, 3, 16, 16)
+    assert torch.equal(patched(x, t), unfolded)
+
+
+def test_patches_must_divide_the_picture_and_have_no_counterpart_in_diffusers():
+    with pytest.raises(InputError, match=r"multiple of 8.*patches of 4"):
+        UNetConfig(image_size=20, multipliers=(1, 2), attention=(), patch=4, **SMALL)
+    with pytest.raises(InputError, match="patch must be at least 1"):
+        UNetConfig(patch=0)
+    with pytest.raises(InputError, match="no patches"):
+        UNet(UNetConfig(image_size=8, multipliers=(1, 2), attention=(), patch=2, **SMALL)).to_diffusers()

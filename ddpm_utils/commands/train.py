@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ddpm_utils.budget import Limits
 from ddpm_utils.checkpoints import list_states, read_state
-from ddpm_utils.config import DECAYS, OPTIMIZERS, TrainConfig
+from ddpm_utils.config import DECAYS, FORMS, OPTIMIZERS, TrainConfig
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
 from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
 from ddpm_utils.doctor import check_device
@@ -27,6 +27,7 @@ from ddpm_utils.execution import (
     leave_processes,
     precision_of,
 )
+from ddpm_utils.pairs import load_pairs
 from ddpm_utils.schedules import SCHEDULES
 from ddpm_utils.session import SessionOptions, check_folder, train
 from ddpm_utils.training import Trainer, check_data
@@ -71,6 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--checkpoint-blocks", action="store_true", help="recompute activations: less memory, a third more time")
     machine.add_argument("--compile", action="store_true", help="use torch.compile: minutes at the start; not on a P100")
 
+    pairs = parser.add_argument_group("pairs of pictures, to retouch instead of to generate")
+    pairs.add_argument("--form", choices=FORMS, help="how the network retouches (default: it generates images from noise)")
+    pairs.add_argument("--target-path", help="folder of the retouched pictures, if --data-path holds the untouched ones alone")
+    pairs.add_argument("--kappa", type=float, default=defaults.kappa, help="noise of the anchored form (default %(default)s)")
+    pairs.add_argument(
+        "--mask-weight", type=float, default=defaults.mask_weight, help="how much more a retouched pixel counts (default %(default)s)"
+    )
+
     images = parser.add_argument_group("images")
     images.add_argument("--img-size", type=int, help="pixels of the short side, then cut square (default 64; embedded sets: their own)")
     images.add_argument(
@@ -101,6 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument("--attention", type=int, nargs="*", help="resolutions with self-attention (default 16, or else the coarsest)")
     network.add_argument("--blocks", type=int, default=UNetConfig.blocks, help="residual blocks a level (default %(default)s)")
+    network.add_argument(
+        "--patch", type=int, default=UNetConfig.patch, help="pixels folded into one: 2 costs a quarter, for pairs (default %(default)s)"
+    )
     network.add_argument("--dropout", type=float, default=UNetConfig.dropout, help="in every block (default %(default)s)")
 
     optimisation = parser.add_argument_group("optimisation")
@@ -131,14 +143,18 @@ def run(args: argparse.Namespace) -> int:
     check_device(device)
     asked = "fp32" if args.precision == "auto" else args.precision
     execution = Execution(device, asked, args.accumulate, args.checkpoint_blocks, args.compile, rank, world)
-    data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
+    if args.form:
+        data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
+    else:
+        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     config = replace(base, network=network_for(args, data))
     check_data(config, data)
     precision, why = (asked, "as asked") if args.precision != "auto" else choose_precision(execution, config, data, options)
     execution = replace(execution, precision=precision)
     if execution.is_first:
         labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
-        print(f"data: {len(data):,} images of {data.size} px, {data.channels} channels, {labels}, {'' if config.flip else 'not '}mirrored")
+        kind = "pairs" if config.form else "images"
+        print(f"data: {len(data):,} {kind} of {data.size} px, {data.channels} channels, {labels}, {'' if config.flip else 'not '}mirrored")
         print(
             f"device: {describe_device(device)}" + (f", one of {world} processes" if world > 1 else "") + f"; precision {precision} ({why})"
         )
@@ -179,9 +195,10 @@ def choose_precision(execution: Execution, config: TrainConfig, data: ImageSet, 
 
 def network_for(args: argparse.Namespace, data: ImageSet) -> UNetConfig:
     """The network that these arguments and images ask for."""
-    multipliers = tuple(args.multipliers or default_multipliers(data.size))
-    resolutions = [data.size >> level for level in range(len(multipliers))]
-    attention = (16 if 16 in resolutions else resolutions[-1],) if args.attention is None else tuple(args.attention)
+    multipliers = tuple(args.multipliers or default_multipliers(data.size // args.patch))
+    resolutions = [data.size // args.patch >> level for level in range(len(multipliers))]
+    usual = () if args.form else (16 if 16 in resolutions else resolutions[-1],)  # retouched pictures have any size: no attention
+    attention = usual if args.attention is None else tuple(args.attention)
     return UNetConfig(
         image_size=data.size,
         channels=data.channels,
@@ -192,6 +209,10 @@ def network_for(args: argparse.Namespace, data: ImageSet) -> UNetConfig:
         groups=min(32, args.width & -args.width),  # the largest power of two that divides every width
         dropout=args.dropout,
         classes=len(data.classes) if data.classes and not args.unconditional else None,
+        patch=args.patch,
+        middle_attention=not args.form,
+        condition_channels=data.channels if args.form else 0,
+        extra_channels=1 if args.form else 0,
     )
 
 
@@ -199,7 +220,8 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     """The run that these arguments describe, but for the network, which depends on the images."""
     same_name = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
     same_name["flip"] = args.data_path not in EMBEDDED if args.flip is None else args.flip
-    return TrainConfig(**same_name)
+    network = UNetConfig(condition_channels=3, extra_channels=1) if args.form else UNetConfig()
+    return TrainConfig(network=network, **same_name)
 
 
 def default_multipliers(size: int) -> tuple[int, ...]:

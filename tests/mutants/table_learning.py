@@ -76,8 +76,8 @@ LEARNING = {
         ("the last images of an epoch are never seen", "[i * B : (i + 1) * B]", "[: B]", MISTAKES),
         (
             "images stay in [0, 1]",
-            "x0 = to_float(images, config.mean, config.std)",
-            "x0 = to_float(images, (0.0,), (1.0,))",
+            "x0 = to_float(pick(data.images), config.mean, config.std)",
+            "x0 = to_float(pick(data.images), (0.0,), (1.0,))",
             MIRRORED,
             PUBLISHED,
         ),
