@@ -18,7 +18,8 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from ddpm_utils.data import DEFAULT_SIZE, SPLITS, ImageSet, _fill_cache, _fingerprint, _is_hidden, cache_folder, download, list_images
+from ddpm_utils.cache import cache_folder, fingerprint
+from ddpm_utils.data import DEFAULT_SIZE, SPLITS, ImageSet, decode_into_cache, download, is_hidden, list_images
 from ddpm_utils.errors import InputError
 
 CHANGE_THRESHOLD = 4  # levels of 255; below lies what JPEG alone changes
@@ -54,7 +55,7 @@ def change_mask(source: np.ndarray, target: np.ndarray, threshold: float = CHANG
     return ndimage.binary_opening(differs, np.ones((3, 3), bool))
 
 
-def gradient_ratio(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+def roughness_ratio(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
     """How much rougher the target is than the source inside the mask (H, W): mean |grad target|^2 / mean |grad source|^2.
 
     Of the grey pictures after a Gaussian of one pixel, which hides the noise of JPEG. Below 1: wrinkles were taken away. NaN for an empty mask.
@@ -106,7 +107,7 @@ def load_pairs(
         folders = existing_folder(source), existing_folder(target)
     else:
         root = download(name.removeprefix("kaggle:")) if name.startswith("kaggle:") else existing_folder(source)
-        root, prepared = _find_prepared(root)
+        root, prepared = find_prepared(root)
         if prepared:
             names = {f"{photograph}_{i:02d}" for photograph, n in prepared[split].items() for i in range(n)}
             if not names:
@@ -121,7 +122,7 @@ def load_pairs(
 
 def _synthetic(name: str, size: int, split: str) -> PairSet:
     """ "wrinkles" or "wrinkles:N": the pairs that wrinkles.py draws; the test split has a tenth as many, from another seed."""
-    from ddpm_utils.wrinkles import synthetic_pairs
+    from ddpm_utils.synthetic.wrinkles import synthetic_pairs
 
     count = name.partition(":")[2] if ":" in name else str(SYNTHETIC)
     if not count.isdecimal() or int(count) < 1:
@@ -139,14 +140,16 @@ def existing_folder(path: str | Path) -> Path:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not _is_hidden(Path(p.name)))
+    return sorted(p for p in root.iterdir() if p.is_dir() and not is_hidden(Path(p.name)))
 
 
-def _find_prepared(root: Path) -> tuple[Path, dict | None]:
+def find_prepared(root: Path) -> tuple[Path, dict | None]:
     """The folder at or below `root` that prepare-pairs wrote, and its split file, or `root` and None."""
     for folder in (root, *_subfolders(root)):
         if (folder / SPLIT_FILE).is_file():
-            return folder, json.loads((folder / SPLIT_FILE).read_text("utf-8"))
+            content = json.loads((folder / SPLIT_FILE).read_text("utf-8"))
+            if {*SPLITS, "size"} <= set(content):  # else somebody else's file of that name
+                return folder, content
         if (folder / SETTINGS_FILE).is_file():
             raise InputError(f"the pairs in {str(folder)!r} are unfinished; run prepare-pairs again, it goes on where it was")
     return root, None
@@ -190,9 +193,9 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
                 )
         found.append({k: p for k, p in by_name.items() if names is None or k in names})
     ours, theirs = found
-    both = sorted(ours.keys() & theirs.keys())
+    both = ours.keys() & theirs.keys()
     orphans = [str(path) for files in found for name, path in sorted(files.items()) if name not in both]
-    missing = sorted((names or set()) - set(both))
+    missing = sorted((names or set()) - both)
     if missing:
         raise InputError(
             f"{len(missing)} pairs of the split file are missing in {str(source.parent)!r}, the first is {missing[0]!r}; prepare again"
@@ -204,7 +207,7 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
             f"{len(orphans)} pictures have no partner of the same name in the other folder, the first is {orphans[0]!r}; "
             "add or remove them, or pass --skip-broken"
         )
-    return [(name, ours[name], theirs[name]) for name in both], orphans
+    return [(name, ours[name], theirs[name]) for name in sorted(both)], orphans
 
 
 def pair_fault(source: Path, target: Path, least: int) -> str | None:
@@ -213,7 +216,7 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
     for path in (source, target):
         try:
             with Image.open(path) as image:
-                turned = image.getexif().get(0x0112, 1) >= 5  # EXIF: lies on its side
+                turned = "exif" in image.info and image.getexif().get(0x0112, 1) >= 5  # lies on its side; without "exif" PNGs are decoded
                 sizes.append(image.size[::-1] if turned else image.size)
                 modes.append(image.mode)
         except Image.DecompressionBombError:
@@ -238,12 +241,12 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
     n = len(files)
     paths = [source for _, source, _ in files] + [target for _, _, target in files]
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    folder = cache_folder() / _fingerprint(root, paths, size)
+    folder = cache_folder() / fingerprint(root, paths, size)
     if not (folder / "pairs.json").exists():
         faults = {name: fault for name, source, target in files if (fault := pair_fault(source, target, size))}
         _refuse(faults, n, root, skip_broken)
         if not (folder / "meta.json").exists():
-            _fill_cache(folder, root, paths, size)
+            decode_into_cache(folder, root, paths, size)
         broken = json.loads((folder / "meta.json").read_text())["broken"]  # {relative path: why}
         for name, *pair in files:
             for path in pair:
@@ -280,7 +283,7 @@ def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
         if usable[i]:
             masks[i] = change_mask(images[i], images[n + i])
             if masks[i].sum() >= LEAST_CHANGED:
-                ratios.append(gradient_ratio(images[i], images[n + i], masks[i]))
+                ratios.append(roughness_ratio(images[i], images[n + i], masks[i]))
     masks.flush()
     os.replace(temporary, folder / "masks.npy")
     temporary = folder / f"pairs.{os.getpid()}.tmp.json"
