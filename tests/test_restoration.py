@@ -1,0 +1,297 @@
+"""Residual lift and tiles, held against closed forms by networks whose answer is a known function of the picture."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from ddpm_utils import restoration
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.errors import InputError
+from ddpm_utils.forms import RESIDUAL_SCALE
+from ddpm_utils.models import Model
+from ddpm_utils.restoration import apply_change, blend_tiles, enlarge, predict_change, retouch, tile_starts, working_size
+from ddpm_utils.unet import UNetConfig
+
+CONFIG = TrainConfig(
+    network=UNetConfig(32, 3, 8, (1, 2), 1, (), False, groups=4, condition_channels=3, extra_channels=1), form="regression"
+)
+
+
+class Known(torch.nn.Module):
+    """A network that says residual(source) (B, 3, H, W) and that the pixels to change are changed(source) (B, 1, H, W) bool."""
+
+    def __init__(self, residual, changed=lambda source: torch.ones_like(source[:, :1])):
+        super().__init__()
+        self.residual, self.changed, self.seen = residual, changed, []
+        self.dummy = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x_t, t, condition):
+        self.seen.append(condition)
+        logit = torch.where(self.changed(condition) > 0, 20.0, -20.0)  # probabilities of 1 and 0 in float32, far outside the gate's ramp
+        return torch.cat([self.residual(condition) / RESIDUAL_SCALE, logit], 1)
+
+
+def known_model(*said):
+    return Model(Known(*said), CONFIG, (), {})
+
+
+def wave(height, width, amplitude=0.1):
+    """A low-frequency field on the unit square, flat at its borders, (3, height, width), at pixel centres."""
+    v = (torch.arange(height) + 0.5) / height
+    u = (torch.arange(width) + 0.5) / width
+    field = torch.cos(2 * torch.pi * v)[:, None] * torch.cos(3 * torch.pi * u)
+    return amplitude * torch.stack([field, -field, 0.5 * field])
+
+
+def lowfrequent(source):
+    return wave(*source.shape[-2:])[None]
+
+
+def noisy_picture(height=300, width=420, dtype=np.uint8, channels=3):
+    values = np.random.default_rng(0).integers(0.25 * np.iinfo(dtype).max, 0.75 * np.iinfo(dtype).max, (height, width, channels))
+    return values.astype(dtype)
+
+
+# --- the lift ---
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 420), (1024, 700), (64, 64), (98, 34), (300, 3000)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_smooth_residual_is_added_at_full_size_and_every_thread_stays(height, width, dtype):
+    image = noisy_picture(height, width, dtype)
+    lifted = retouch(known_model(lowfrequent), image, short_side=64)
+    assert lifted.shape == image.shape
+    assert lifted.dtype == dtype
+    levels = np.iinfo(dtype).max / 2 * wave(height, width).permute(1, 2, 0).numpy()
+    error = np.abs(lifted - image.astype(float) - levels) * 255 / np.iinfo(dtype).max
+    assert error.max() < 0.5 + 0.5, "half a level of rounding, half for the bicubic; the picture's noise is 37 levels"
+
+
+def test_pixels_outside_the_gate_stay_bit_identical():
+    def upper_left(source):
+        inside = torch.zeros_like(source[:, :1])
+        inside[..., : source.shape[2] // 2, : source.shape[3] // 4] = 1
+        return inside
+
+    image = noisy_picture(1000, 1200)
+    lifted = retouch(known_model(lambda source: torch.full_like(source, 0.2), upper_left), image, short_side=50)
+    changed = (lifted != image).any(2)
+    reach = 2 * 20  # a bicubic reaches two working pixels, each 20 wide
+    assert changed[: 500 - reach, : 300 - reach].all()
+    assert not changed[500 + reach :].any()
+    assert not changed[:, 300 + reach :].any()
+
+
+def test_the_network_sees_the_picture_shrunk_and_never_enlarged():
+    model = known_model(torch.zeros_like)
+    image = noisy_picture(400, 600)
+    retouch(model, image, short_side=100)
+    small = np.asarray(Image.fromarray(image).resize((150, 100), Image.Resampling.LANCZOS))
+    assert torch.equal(model.network.seen[0][0], torch.tensor(small).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)), "as in to_float"
+    assert working_size(40, 60, 100) == (40, 60)
+    assert working_size(4000, 6000, 256) == (256, 384)
+    assert working_size(6000, 4000, 256) == (384, 256)
+    assert working_size(1000, 20000, 256) == (51, 1024), "a panorama costs no more than four squares"
+
+
+@pytest.mark.parametrize("shape", [(40, 60, 300, 401), (64, 64, 64, 64), (10, 30, 77, 999)])
+def test_strips_are_the_bicubic_enlargement_and_zeros_stay_exact(shape, monkeypatch):
+    monkeypatch.setattr(restoration, "STRIP", 3000)
+    h, w, height, width = shape
+    field = torch.randn(3, h, w, generator=torch.Generator().manual_seed(0))
+    field[:, : h // 2] = 0
+    strips = list(restoration.enlarged_strips(field, height, width))
+    assert len(strips) > 1
+    whole = torch.cat([strip for _, strip in strips], 1)
+    expected = F.interpolate(field[None], size=(height, width), mode="bicubic", align_corners=False)[0]
+    assert torch.allclose(whole, expected, atol=2e-6), "float32, 16 products of at most about 4"
+    assert torch.equal(whole == 0, expected == 0)
+
+
+def test_strength_scales_what_is_added_and_zero_is_a_copy():
+    image, change = noisy_picture(), wave(75, 105, amplitude=0.2)
+    full = apply_change(image, change, 1.0).astype(int) - image
+    for strength in (0.25, 0.5, 0.75):
+        part = apply_change(image, change, strength).astype(int) - image
+        assert np.abs(part - strength * full).max() <= 0.5 + 0.5 * strength + 1e-4, "both are rounded to whole levels"
+    model = known_model(lowfrequent)
+    untouched = retouch(model, image, strength=0.0)
+    assert np.array_equal(untouched, image)
+    assert untouched is not image
+    assert not model.network.seen, "nothing was computed for it"
+
+
+def test_brightest_and_darkest_pixels_are_clipped_and_do_not_wrap():
+    image = np.tile(np.uint8([0, 255, 128]), (32, 32, 1))
+    brighter = retouch(known_model(lambda source: torch.full_like(source, 0.5)), image)
+    darker = retouch(known_model(lambda source: torch.full_like(source, -0.5)), image)
+    assert brighter[0, 0].tolist() == [64, 255, 192]
+    assert darker[0, 0].tolist() == [0, 191, 64]
+
+
+def test_a_users_mask_keeps_the_rest_bit_identical():
+    image = noisy_picture()
+    mask = np.zeros(image.shape[:2])
+    mask[:, 200:], mask[:, 300:] = 0.5, 1
+    everywhere = retouch(known_model(lowfrequent), image, short_side=64)
+    masked = retouch(known_model(lowfrequent), image, short_side=64, mask=mask)
+    assert np.array_equal(masked[:, :200], image[:, :200])
+    assert np.array_equal(masked[:, 300:], everywhere[:, 300:])
+    middle = np.s_[:, 200:300]
+    assert np.abs((masked[middle].astype(int) - image[middle]) - 0.5 * (everywhere[middle].astype(int) - image[middle])).max() <= 0.75
+
+
+def test_grey_pictures_get_the_residuals_luminance():
+    image = noisy_picture(channels=1)
+    lifted = retouch(known_model(lambda source: torch.tensor([0.2, 0.1, -0.1])[:, None, None].expand_as(source)), image)
+    assert lifted.shape == image.shape
+    assert np.unique(lifted.astype(int) - image).tolist() == [round(127.5 * (0.2 * 0.299 + 0.1 * 0.587 - 0.1 * 0.114))]
+
+
+def test_16_bits_get_the_same_change_as_8():
+    image = noisy_picture()
+    model = known_model(lowfrequent)
+    shallow = retouch(model, image, short_side=64).astype(int)
+    deep = retouch(model, image.astype(np.uint16) * 257, short_side=64)
+    assert np.abs(deep / 257 - shallow).max() <= 0.5 + 1e-3
+    assert torch.equal(*model.network.seen)
+
+
+# --- tiles ---
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 16])
+def test_tiles_cover_every_pixel_and_end_at_the_last(side):
+    for length in range(side, 70):
+        overlap = side // 4
+        starts = tile_starts(length, side, overlap)
+        assert starts[0] == 0
+        assert starts[-1] == length - side
+        assert all(0 < b - a <= side - overlap for a, b in itertools.pairwise(starts)), "neighbours overlap"
+
+
+def picture_of(height, width):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(50, 70, 16), (64, 64, 64), (33, 100, 40), (20, 25, 32)])
+def test_constant_answers_come_out_constant_and_zeros_exact(height, width, side):
+    constant = blend_tiles(lambda tile: torch.full_like(tile[0], 0.3), picture_of(height, width), side)
+    assert constant.shape == (3, height, width)
+    assert torch.allclose(constant, torch.full_like(constant, 0.3), rtol=1e-6), "float32 sums of four weights, divided by their sum"
+    assert not blend_tiles(lambda tile: 0 * tile[0], picture_of(height, width), side).any()
+
+
+def test_the_grid_of_tiles_does_not_matter_to_an_answer_that_is_the_same_everywhere():
+    picture = picture_of(90, 130)
+    expected = torch.sin(3 * picture[0])
+    for side in (16, 31, 64, 200):
+        assert torch.allclose(blend_tiles(lambda tile: torch.sin(3 * tile[0]), picture, side), expected, atol=1e-6)
+
+
+def test_no_seam_shows_where_tiles_disagree():
+    """Every tile answers another constant, the worst case: the blend then moves from one to the next without a jump."""
+    answers = iter([0.0, 1.0] * 50)
+    side = 64
+    blended = blend_tiles(lambda tile: torch.full_like(tile[0], next(answers)), picture_of(200, 200), side)
+    jumps = max(blended.diff(dim=1).abs().max(), blended.diff(dim=2).abs().max())
+    assert jumps <= 1.5 / (side // 4), "the whole difference, spread over the overlap of a quarter tile"
+
+
+def test_detail_adds_what_is_left_to_do_after_the_lift():
+    """A network that goes half of the way to 0.5 goes three quarters of it with tiles, and both see what they should."""
+    model = known_model(lambda source: 0.5 * (0.5 - source))
+    image = np.full((300, 500, 3), 100, np.uint8)
+    start = 100 / 127.5 - 1
+    plain = retouch(model, image, short_side=32)
+    assert np.abs(plain - 127.5 * (1 + start + 0.5 * (0.5 - start))).max() <= 0.5
+    model.network.seen.clear()
+    detailed = retouch(model, image, short_side=32, detail=True)
+    assert np.abs(detailed - 127.5 * (1 + start + 0.75 * (0.5 - start))).max() <= 0.51
+    coarse, *tiles = model.network.seen
+    assert coarse.shape[2:] == (32, 54), "53, and padded to the network's multiple"
+    assert {tile.shape[2:] for tile in tiles} == {(32, 32)}
+    assert torch.allclose(tiles[0], torch.tensor(start + 0.5 * (0.5 - start)), atol=1e-5)
+
+
+def test_detail_reaches_fine_creases_that_the_lift_cannot_see():
+    """The network flattens its picture towards mid-grey. Creases every 12 px are gone at a short side of 64, and there at 256."""
+    image = np.full((512, 512, 3), 128, np.uint8)
+    for column in range(3):
+        image[:, column::12] = 90
+    flatten = known_model(lambda source: source.mean((2, 3), keepdim=True) - source)
+    plain = retouch(flatten, image, short_side=64).astype(float)
+    detailed = retouch(flatten, image, short_side=64, detail=True).astype(float)
+    inner = np.s_[64:-64, 64:-64]
+    assert plain[inner].std() > 0.95 * image[inner].std()
+    assert detailed[inner].std() < 0.5 * image[inner].std()
+
+
+def test_detail_at_most_at_the_pictures_own_size():
+    model = known_model(torch.zeros_like)
+    predict_change(model, noisy_picture(60, 80), detail=True, short_side=64)
+    assert len(model.network.seen) == 1, "nothing finer to see"
+    change = predict_change(model, noisy_picture(100, 120), detail=True, short_side=64)
+    assert change.residual.shape == (3, 100, 120)
+
+
+def test_what_is_told_about_a_change_has_its_size_and_range():
+    model = known_model(lowfrequent, lambda source: source[:, :1] > 0)
+    for detail in (False, True):
+        change = predict_change(model, noisy_picture(), detail=detail, short_side=32)
+        size = change.residual.shape[1:]
+        assert change.mask.shape == change.spread.shape == (1, *size)
+        assert change.mask.min() >= 0
+        assert change.mask.max() <= 1 + 1e-6
+        assert not change.spread.any(), "regression draws nothing"
+        if not detail:
+            assert (change.residual[:, change.mask[0] < 0.3] == 0).all()
+
+
+def test_enlarging_to_the_same_size_changes_nothing():
+    field = wave(20, 30)
+    assert torch.equal(enlarge(field, 20, 30), field)
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((1, 1, 3), np.uint8), "at least 16 pixels wide and high to be retouched, got 1x1"),
+        (np.zeros((200, 15, 3), np.uint8), "got 15x200"),
+        (np.zeros((64, 64), np.uint8), r"got uint8 \(64, 64\)"),
+        (np.zeros((64, 64, 4), np.uint8), "must be an array"),
+        (np.zeros((64, 64, 3), np.float32), "got float32"),
+        ([[0]], "got list"),
+    ],
+)
+def test_what_is_no_picture_is_refused(image, message):
+    with pytest.raises(InputError, match=message):
+        retouch(known_model(lowfrequent), image)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
+        ({"strength": float("nan")}, "strength"),
+        ({"short_side": 8}, "short_side must be at least 16"),
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"steps": 0}, "steps must lie in 1"),
+        ({"seed": -1}, "seed"),
+        ({"mask": np.zeros((10, 10))}, r"height and width \(300, 420\), got \(10, 10\)"),
+        ({"mask": np.full((300, 420), 255)}, r"must lie in \[0, 1\]"),
+        ({"mask": np.full((300, 420), np.nan)}, r"must lie in \[0, 1\]"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_before_any_work(settings, message):
+    model = known_model(lowfrequent)
+    with pytest.raises(InputError, match=message):
+        retouch(model, noisy_picture(), **settings)
+    assert not model.network.seen
