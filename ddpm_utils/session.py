@@ -21,6 +21,7 @@ from ddpm_utils.execution import Execution
 from ddpm_utils.figures import loss_curve, sample_grid
 from ddpm_utils.forms import STEPS, restore
 from ddpm_utils.generate import generate, labels_in_rows, start_noise
+from ddpm_utils.mirror import bring_back, check_copy, mirror
 from ddpm_utils.models import Model, save_model
 from ddpm_utils.reporting import Diverged, Reporter, plain_line, records_up_to
 from ddpm_utils.training import Trainer
@@ -37,6 +38,7 @@ class SessionOptions:
     sample_every: int = 1000  # steps; 0: never
     snapshot_every: int = 0  # epochs; 0: never
     command: str = ""  # what to run to go on, for status.json
+    copy_to: Path | None = None  # a folder on a disk that outlives the machine; everything is copied there after each save
 
     def __post_init__(self):
         for name, least in (("log_every", 1), ("sample_every", 0), ("snapshot_every", 0)):
@@ -59,10 +61,17 @@ def train(config: TrainConfig, data: ImageSet, options: SessionOptions, executio
 
 
 def check_folder(options: SessionOptions) -> None:
-    """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images."""
+    """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images.
+
+    A run to be resumed whose folder is gone comes back from its copy.
+    """
     out = options.out
     if out.exists() and not out.is_dir():
         raise InputError(f"--out must be a folder, {str(out)!r} is a file; choose another name")
+    if options.copy_to:
+        if options.resume is True:
+            bring_back(options.copy_to, out)
+        check_copy(out, options.copy_to, bool(options.resume))
     if options.resume is True and not list_states(out):
         raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
     taken = [p for p in (*list_states(out), out / "model.safetensors", out / "log.jsonl") if p.exists()]
@@ -159,7 +168,16 @@ class Session:
         started = time.monotonic()
         if self.first:
             self.good = save_rotated(self.trainer, self.out, self.options.limits.keep)
+            self.copy()
         self.stopper.saved(time.monotonic() - started)
+
+    def copy(self) -> None:
+        """Bring the copy up to date, if there is one. A disk that is full or gone is said aloud, and doesn't end the run."""
+        if self.options.copy_to and self.first:
+            try:
+                mirror(self.out, self.options.copy_to)
+            except OSError as error:
+                self.say(f"WARNING: the copy in {self.options.copy_to} is not up to date ({error.strerror or error}); the run goes on")
 
     def snapshot(self, epoch: int) -> None:
         """Write each average as a small model file, if this epoch is one of those chosen."""
@@ -235,6 +253,7 @@ class Session:
             if self.records:
                 loss_curve(self.records).savefig(self.out / "loss.png")
         about = self.write_status(status, reason)
+        self.copy()
         self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
         if about["next_command"]:
             self.say(f"to go on: {about['next_command']}")

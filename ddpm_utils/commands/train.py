@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="go on from the newest state in --out, or from this one, bit by bit as if it had never stopped",
     )
+    run.add_argument("--copy-to", type=Path, help="second folder for all of it, such as one on Google Drive; --resume finds it there too")
     run.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the data (default %(default)s)")
     run.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step (default %(default)s)")
     run.add_argument("--seed", type=int, default=defaults.seed, help="decides weights, order, timesteps and noise (default %(default)s)")
@@ -136,7 +137,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     limits = Limits(args.max_hours, args.max_epochs, args.max_disk_gb, args.keep)
-    options = SessionOptions(args.out, args.resume, limits, args.log_every, args.sample_every, args.snapshot_every, next_command())
+    options = SessionOptions(
+        args.out, args.resume, limits, args.log_every, args.sample_every, args.snapshot_every, next_command(), args.copy_to
+    )
     base = settings(args)  # refuses wrong values before minutes of decoding
     check_folder(options)
     device, rank, world = join_processes(choose_device(args.device))
