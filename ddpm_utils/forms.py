@@ -41,7 +41,7 @@ STEPS = dict(zip(FORMS, (1, 50, 10, 4)))  # network calls, unless asked otherwis
 def shift_fractions(T: int, kappa: float, power: float = 0.3, last: float = 0.999) -> Tensor:
     """eta_t, (T,) float64: the share of the way from target to source at each t, rising from near 0 to near 1.
 
-    A geometric series in sqrt(eta), bent by `power` (ResShift, eq. 8 and 9); the first is so small that kappa sqrt(eta) is at most 0.04.
+    A geometric series in sqrt(eta), bent by `power` (ResShift, eq. 9 and 10); the first is so small that kappa sqrt(eta) is at most 0.04.
     """
     first = min((0.04 / kappa) ** 2, 0.001)
     bend = torch.linspace(0, 1, T, dtype=torch.float64) ** power  # (T,)

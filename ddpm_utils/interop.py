@@ -49,7 +49,9 @@ def to_diffusers(network: UNet):
 
     c = network.config
     if c.patch > 1:
-        raise InputError(f"diffusers' UNet2DModel has no patches: only networks with patch=1 can be converted, this one has patch={c.patch}")
+        raise InputError(
+            f"diffusers' UNet2DModel has no patches: only networks with patch=1 can be converted, this one has patch={c.patch}"
+        )
     kinds = ["Attn" if resolution in c.attention else "" for resolution in c.resolutions]
     model = UNet2DModel(
         sample_size=c.image_size,
