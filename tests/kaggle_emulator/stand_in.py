@@ -1,0 +1,45 @@
+"""What a session does, without the training: executed in place of a pushed kernel where a test is about the runner alone.
+
+    python stand_in.py KERNEL.PY
+
+Keeps the kernel's contract: the chain is taken up from the inputs or refused, as many epochs as max-epochs says are "trained" (each
+appends a digest of what was there to the state), the same files are left. A test can set OUTCOME = (status, reason) ahead of it.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+text = Path(sys.argv[1]).read_text()
+CHAIN, JOB = (ast.literal_eval(re.search(rf"^{name} = (.*)$", text, re.M)[1]) for name in ("CHAIN", "JOB"))
+INPUT, WORKING = Path(os.environ["KAGGLE_INPUT_ROOT"]), Path(os.environ["KAGGLE_WORKING_ROOT"])
+
+state, history = b"", []
+if JOB["resume"]:
+    own = [p for p in INPUT.rglob("status.json") if json.loads(p.read_text())["chain"] == CHAIN]
+    if not own:
+        sys.exit(f"error: there is no checkpoint of chain {CHAIN!r} to go on from")
+    before = json.loads(own[0].read_text())
+    state, history = (own[0].parent / before["state"]).read_bytes(), before["history"]
+
+epoch = min(JOB["epochs"], len(state) // 32 + JOB["train"].get("max-epochs", 1000))
+while len(state) < 32 * epoch:
+    state += hashlib.sha256(state).digest()
+print(f"kernel: trained to epoch {epoch}", flush=True)
+
+done = epoch == JOB["epochs"]
+status, reason = globals().get("OUTCOME") or (("done", "all trained") if done else ("stopped", "as asked"))
+files = {f"run/state-{epoch:08d}.pt": state, "run/model.safetensors": hashlib.sha256(state).digest()}
+(WORKING / "run").mkdir()
+for name, content in files.items():
+    (WORKING / name).write_bytes(content)
+this = {"session": len(history) + 1, "status": status, "reason": reason, "epoch": epoch, "hours": 0.001, "peak_disk_gb": 0.001}
+about = {"chain": CHAIN, **this, "epochs": JOB["epochs"], "step": epoch, "steps": JOB["epochs"], "history": [*history, this]}
+about |= {"state": f"run/state-{epoch:08d}.pt", "model": "run/model.safetensors"}
+about["files"] = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}
+(WORKING / "report.html").write_text("<p>report</p>")
+(WORKING / "status.json").write_text(json.dumps(about))
