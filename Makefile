@@ -7,7 +7,7 @@ COLAB := .venv-colab
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-colab test-browser mutants faults lint bench lab notebooks html badges equations clean
+.PHONY: demo test test-colab test-browser mutants faults lint bench kaggle-record retouch-record lab notebooks html badges equations clean
 
 # Installed once; again when the requirements change.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -73,6 +73,14 @@ equations: $(VENV)/installed
 # Kill real runs a hundred times at random moments; writes tests/records/faults.md.
 faults: $(VENV)/installed
 	$(BIN)/python tests/faults.py --kills 100 --record tests/records/faults.md
+
+# Chains of sessions on an emulated Kaggle, with the real client and kills of every kind; writes tests/records/kaggle.md.
+kaggle-record: $(VENV)/installed
+	$(BIN)/python tests/kaggle_record.py --record tests/records/kaggle.md
+
+# Time and peak memory of retouching a 24-megapixel photograph.
+retouch-record: $(VENV)/installed
+	$(BIN)/python tests/retouch_record.py --model ddpm_utils/weights/retouch.safetensors
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
