@@ -42,7 +42,9 @@ class TrainConfig:
     flip: bool = True  # mirror images left to right half of the time
     form: str | None = None  # of paired training (forms.py); None: images from noise
     kappa: float = 0.3  # noise of the anchored form
+    first_step_share: float = 0.5  # of the pairs that train the anchored form's first step, T-1, which alone sees no trace of the answer
     mask_weight: float = 4.0  # of paired training: a pixel that was retouched counts as 1 + this many others
+    start: str = ""  # digest of the weights that the run began with; "": random ones
     mean: tuple[float, ...] = (0.5,)  # of the pixels' 0 .. 1, by channel; with std 0.5 images lie in [-1, 1]
     std: tuple[float, ...] = (0.5,)
     seed: int = 0
@@ -96,6 +98,8 @@ class TrainConfig:
             raise InputError(f"paired training needs images in [-1, 1], so mean and std of 0.5; got {self.mean} and {self.std}")
         if not 0 < self.kappa < math.inf:
             raise InputError(f"kappa must be above 0, 0.3 is usual; got {self.kappa}")
+        if not 0 <= self.first_step_share <= 1:
+            raise InputError(f"first_step_share must lie in [0, 1], 0.5 is usual; got {self.first_step_share}")
         if not 0 <= self.mask_weight < math.inf:
             raise InputError(f"mask_weight must be at least 0, got {self.mask_weight}")
 

@@ -1,5 +1,6 @@
 """Model files: what people use. The averaged weights as float16 safetensors, 2 bytes per parameter, with the run's configuration inside."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,14 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
     network.load_state_dict(weights)
     return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])
+
+
+def weights_digest(network: UNet) -> str:
+    """Recognises a network by its weights: the same for the same names and values, wherever they were read from."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(name.encode() + weight.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def shipped(name: str) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from ddpm_utils.budget import Limits, Stopper, check_disk, disk_bytes
@@ -46,12 +47,21 @@ class SessionOptions:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
-def train(config: TrainConfig, data: ImageSet, options: SessionOptions, execution: Execution | None = None) -> dict:
-    """Train until the run is done or a limit is near. Returns what status.json says: {"status": "done" | "stopped" | "failed", …}."""
+def train(
+    config: TrainConfig,
+    data: ImageSet,
+    options: SessionOptions,
+    execution: Execution | None = None,
+    start: dict[str, Tensor] | None = None,
+) -> dict:
+    """Train until the run is done or a limit is near. Returns what status.json says: {"status": "done" | "stopped" | "failed", …}.
+
+    start: weights to begin with instead of random ones.
+    """
     check_folder(options)  # before the trainer, whose processes wait for each other: the first writes only once all have looked
     stopper = Stopper(options.limits)
     with stopper.catching_signals():
-        session = Session(Trainer(config, data, execution), options, stopper)
+        session = Session(Trainer(config, data, execution, start), options, stopper)
         try:
             session.open()
             reason = session.run()

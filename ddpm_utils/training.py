@@ -74,6 +74,9 @@ def draw_batch(config: TrainConfig, data: ImageSet, step: int) -> Batch:
         label = torch.from_numpy(data.labels[rows]).masked_fill(dropped, config.network.null_label)
     if config.form is None:
         return Batch(x0, t, eps, label)
+    if config.form == "anchored":
+        first = torch.rand(B, generator=generator) < config.first_step_share
+        t = t.masked_fill(first, config.timesteps - 1)
     mask = torch.from_numpy(pick(data.masks[..., None])).permute(0, 3, 1, 2).float()  # (B, 1, H, W)
     return Batch(x0, t, eps, label, to_float(pick(data.sources), config.mean, config.std), mask)
 
@@ -101,9 +104,12 @@ class StepResult(NamedTuple):
 
 
 class Trainer:
-    """Network, averages, optimizer and step counter of one run."""
+    """Network, averages, optimizer and step counter of one run.
 
-    def __init__(self, config: TrainConfig, data: ImageSet, execution: Execution | None = None):
+    start: weights to begin with instead of random ones, by their names in the network.
+    """
+
+    def __init__(self, config: TrainConfig, data: ImageSet, execution: Execution | None = None, start: dict[str, Tensor] | None = None):
         execution = execution or Execution()
         check_data(config, data)
         if config.batch_size % (parts := execution.world * execution.accumulate):
@@ -113,6 +119,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
             torch.manual_seed(keyed_generator(config.seed, "weights", 0).initial_seed())
             self.network = UNet(config.network)
+        if start is not None:
+            self.network.load_state_dict(start)
         self.network.checkpoint_blocks = execution.checkpoint_blocks
         layout = torch.channels_last if execution.channels_last else torch.contiguous_format
         self.network.to(execution.device, memory_format=layout)

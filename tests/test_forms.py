@@ -249,6 +249,23 @@ def test_batches_mirror_source_target_and_mask_together():
     assert columns == {4, 5}  # mirrored ones begin at 16 - 12, the others at 5
 
 
+def test_share_of_pairs_that_train_the_first_step():
+    """With share 1 every t is T - 1; with 0 they are uniform; the noise and the pairs stay the same."""
+    data, all_first, none = pairs(), config_for("anchored", first_step_share=1.0), config_for("anchored", first_step_share=0.0)
+    some = config_for("anchored", first_step_share=0.5)
+    ts = []
+    for step in range(100):
+        batch = draw_batch(none, data, step)
+        assert torch.equal(batch.eps, draw_batch(all_first, data, step).eps)
+        assert (draw_batch(all_first, data, step).t == 99).all()
+        ts.append(draw_batch(some, data, step).t)
+        assert ((ts[-1] == batch.t) | (ts[-1] == 99)).all()
+    share = (torch.cat(ts) == 99).float().mean().item()
+    assert abs(share - 0.505) < 4 * (0.25 / 400) ** 0.5
+    regression = draw_batch(config_for("regression", first_step_share=1.0), data, 0)
+    assert (regression.t < 99).any()
+
+
 def test_mismatches_of_form_data_and_network_are_refused_in_a_sentence():
     single = ImageSet(pairs().images)
     with pytest.raises(InputError, match="needs pairs of pictures"):

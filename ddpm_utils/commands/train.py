@@ -17,6 +17,7 @@ from ddpm_utils.config import DECAYS, FORMS, OPTIMIZERS, TrainConfig
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
 from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
 from ddpm_utils.doctor import check_device
+from ddpm_utils.errors import InputError
 from ddpm_utils.execution import (
     PRECISIONS,
     Execution,
@@ -27,6 +28,7 @@ from ddpm_utils.execution import (
     leave_processes,
     precision_of,
 )
+from ddpm_utils.models import Model, load_model, shipped, weights_digest
 from ddpm_utils.pairs import load_pairs
 from ddpm_utils.schedules import SCHEDULES
 from ddpm_utils.session import SessionOptions, check_folder, train
@@ -51,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from the newest state in --out, or from this one, bit by bit as if it had never stopped",
     )
     run.add_argument("--copy-to", type=Path, help="second folder for all of it, such as one on Google Drive; --resume finds it there too")
+    run.add_argument(
+        "--start-from", metavar="MODEL", help="begin with a model's weights instead of random ones: a file, or the name of a shipped model"
+    )
     run.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the data (default %(default)s)")
     run.add_argument("--batch-size", type=int, default=defaults.batch_size, help="images a step (default %(default)s)")
     run.add_argument("--seed", type=int, default=defaults.seed, help="decides weights, order, timesteps and noise (default %(default)s)")
@@ -77,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--form", choices=FORMS, help="how the network retouches (default: it generates images from noise)")
     pairs.add_argument("--target-path", help="folder of the retouched pictures, if --data-path holds the untouched ones alone")
     pairs.add_argument("--kappa", type=float, default=defaults.kappa, help="noise of the anchored form (default %(default)s)")
+    pairs.add_argument(
+        "--first-step-share",
+        type=float,
+        default=defaults.first_step_share,
+        help="of the pairs that train the anchored form's first step, the hardest (default %(default)s)",
+    )
     pairs.add_argument(
         "--mask-weight", type=float, default=defaults.mask_weight, help="how much more a retouched pixel counts (default %(default)s)"
     )
@@ -151,6 +162,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     config = replace(base, network=network_for(args, data))
+    start = None
+    if args.start_from:
+        model = model_to_start_from(args.start_from, config)
+        config, start = replace(config, start=weights_digest(model.network)), model.network.state_dict()
     check_data(config, data)
     precision, why = (asked, "as asked") if args.precision != "auto" else choose_precision(execution, config, data, options)
     execution = replace(execution, precision=precision)
@@ -162,9 +177,19 @@ def run(args: argparse.Namespace) -> int:
             f"device: {describe_device(device)}" + (f", one of {world} processes" if world > 1 else "") + f"; precision {precision} ({why})"
         )
         print(parameter_table(UNet(config.network), 1))
-    status = train(config, data, options, execution)
+    status = train(config, data, options, execution, start)
     leave_processes()
     return 1 if status["status"] == "failed" else 0
+
+
+def model_to_start_from(name: str, config: TrainConfig) -> Model:
+    """The model of this file or shipped under this name; InputError where its network or form differ from the run's."""
+    model = load_model(Path(name) if Path(name).suffix == ".safetensors" else shipped(name))
+    theirs = replace(model.config.network, image_size=config.network.image_size, attention=config.network.attention)
+    for what, mine, other in (("network", config.network, theirs), ("form", config.form, model.config.form)):
+        if mine != other:
+            raise InputError(f"--start-from {name}: its {what} is {other}, this run's is {mine}; use the flags that it was trained with")
+    return model
 
 
 def next_command() -> str:
