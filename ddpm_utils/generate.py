@@ -1,12 +1,15 @@
 """From a trained network to pictures: the label, the guidance, the clipping and the sampler put together, as its training asks."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ddpm_utils.classifier import Classifier
 from ddpm_utils.errors import InputError
-from ddpm_utils.guidance import classifier_free
+from ddpm_utils.guidance import autoguided, classifier_free_batched, classifier_guided, within_interval
+from ddpm_utils.models import Model
 from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
 from ddpm_utils.training import TrainConfig, keyed_generator
 from ddpm_utils.unet import UNet
@@ -14,23 +17,77 @@ from ddpm_utils.unet import UNet
 SAMPLERS = ("ddim", "ddpm", "dpm")
 
 
-def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = None, guidance: float = 1.0) -> Denoiser:
+@dataclass(frozen=True)
+class Guidance:
+    """What images are drawn towards: their label by the network itself, or by a classifier; or away from a bad model's mistakes."""
+
+    scale: float = 1.0  # 1: plain sampling; with a classifier, 0 is
+    interval: tuple[int, int] | None = None  # timesteps with guidance, both included; None: all
+    rescale: float = 0.0  # of classifier-free guidance: share of the contrast's growth that is taken back
+    bad: Model | None = None
+    classifier: Classifier | None = None
+
+    def __post_init__(self):
+        if self.bad is not None and self.classifier is not None:
+            raise InputError("guidance needs a bad model or a classifier, not both; leave one out")
+        if self.rescale and (self.bad is not None or self.classifier is not None):
+            raise InputError(
+                f"rescale belongs to classifier-free guidance; with a bad model or a classifier it must be 0, got {self.rescale}"
+            )
+
+    def check(self, config: TrainConfig) -> None:
+        """Refuse a bad model or a classifier that was trained on other noise or other images than this run, and an interval outside it."""
+        for what, other in (("bad model", self.bad), ("classifier", self.classifier)):
+            if other is not None:
+                check_same_images(what, other.config, config)
+        if self.interval is not None and self.interval[1] >= config.timesteps:
+            raise InputError(f"the guidance interval must end by timestep {config.timesteps - 1}, the model's last; got {self.interval[1]}")
+
+
+def check_same_images(what: str, other: TrainConfig, config: TrainConfig) -> None:
+    """Refuse the run `other`, called `what`, unless it sees the same x_t as `config` does, and has the same labels if both have any."""
+    for name in ("timesteps", "schedule", "zero_terminal_snr", "mean", "std", "form"):
+        if (found := getattr(other, name)) != (needed := getattr(config, name)):
+            raise InputError(f"the {what} doesn't fit the model: its {name} is {found!r}, the model's is {needed!r}")
+    for name in ("image_size", "channels", "classes"):
+        found, needed = getattr(other.network, name), getattr(config.network, name)
+        if found != needed and not (name == "classes" and None in (found, needed)):
+            raise InputError(f"the {what} doesn't fit the model: its {name} is {found!r}, the model's is {needed!r}")
+
+
+def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = None, guidance: float | Guidance = 1.0) -> Denoiser:
     """The denoiser that this network was trained to be, for images with these labels (B,), clipped to [-1, 1] if its data lay there.
 
-    guidance: scale of classifier-free guidance; 1 is plain conditional sampling.
+    guidance: scale of classifier-free guidance (1 is plain conditional sampling), or any `Guidance`.
     """
     if config.form is not None:
         raise InputError("this model retouches pictures and generates none; use `python -m ddpm_utils retouch`")
-    schedule = config.noise_schedule()
-    if label is None:
-        if guidance != 1:
-            raise InputError(f"guidance needs labels, without them it must be 1, got {guidance}")
-        denoiser = make_denoiser(network, schedule, config.prediction, clip=False)
-    else:
-        conditional = make_denoiser(network, schedule, config.prediction, clip=False, label=label)
-        unconditional = make_denoiser(network, schedule, config.prediction, clip=False)
-        denoiser = classifier_free(conditional, unconditional, guidance)
+    guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+    guidance.check(config)
+    denoiser, plain = _guided_and_plain(network, config, label, guidance)
+    if guidance.interval is not None:
+        denoiser = within_interval(denoiser, plain, *guidance.interval)
     return static_threshold(denoiser) if config.in_unit_range else denoiser
+
+
+def _guided_and_plain(network: UNet, config: TrainConfig, label: Tensor | None, guidance: Guidance) -> tuple[Denoiser, Denoiser]:
+    """Two denoisers, not clipped: the one asked for, and the one outside of its interval."""
+    schedule, scale = config.noise_schedule(), guidance.scale
+    unlabelled = make_denoiser(network, schedule, config.prediction, clip=False)
+    if guidance.classifier is not None:
+        if label is None:
+            raise InputError("a classifier needs to know the labels of the images that it guides, got none")
+        return classifier_guided(unlabelled, guidance.classifier.network.log_prob, label, schedule, scale), unlabelled
+    plain = unlabelled if label is None else make_denoiser(network, schedule, config.prediction, clip=False, label=label)
+    if guidance.bad is not None:
+        known = {} if label is None or guidance.bad.config.network.classes is None else {"label": label}
+        bad = make_denoiser(guidance.bad.network, schedule, guidance.bad.config.prediction, clip=False, **known)
+        return autoguided(plain, bad, scale), plain
+    if label is None:
+        if scale != 1:
+            raise InputError(f"guidance needs labels, without them it must be 1, got {scale}")
+        return plain, plain
+    return classifier_free_batched(network, schedule, config.prediction, label, scale, guidance.rescale), plain
 
 
 def start_noise(config: TrainConfig, n: int, seed: int) -> Tensor:
@@ -48,7 +105,7 @@ def generate(
     label: Tensor | None = None,
     sampler: str = "ddim",
     steps: int = 50,
-    guidance: float = 1.0,
+    guidance: float | Guidance = 1.0,
     seed: tuple[int, int] = (0, 0),
 ) -> Iterator[Step]:
     """Run `sampler` ("ddim", "ddpm" or "dpm") from x_T (B, C, H, W), on the network's device; yields every step.

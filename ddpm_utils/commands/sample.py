@@ -1,6 +1,8 @@
 """Draw images from a trained model.
 
-Models with labels draw each class equally often, a row or more a class, unless --label asks for one.
+Models with labels draw each class equally often, a row or more a class, unless --label asks for one. --guidance S pulls images towards their
+label: 0 ignores it, 1 takes the model as it is, above 1 exaggerates. It does so by the model itself, or by --classifier, which any
+model can be guided by that was trained with the same noise; with --bad-model it leads away from the mistakes of a worse model.
 """
 
 import argparse
@@ -11,11 +13,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import choose_device, describe_device
 from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
-from ddpm_utils.generate import SAMPLERS, generate, labels_in_rows, start_noise
+from ddpm_utils.generate import SAMPLERS, Guidance, generate, labels_in_rows, start_noise
 from ddpm_utils.models import Model, load_model
 from ddpm_utils.sampling import Step
 
@@ -31,7 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gif", type=Path, help="animation of the first --batch-size images from noise to result")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
     parser.add_argument("--steps", type=int, help="calls of the network (default 50, or all timesteps of a model with fewer)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="scale of classifier-free guidance, 1: none (default %(default)s)")
+    guidance = parser.add_argument_group("guidance")
+    guidance.add_argument("--guidance", type=float, default=1.0, help="its scale, 1: none, or the classifier's (default %(default)s)")
+    guidance.add_argument(
+        "--guidance-interval", type=int, nargs=2, metavar=("LOW", "HIGH"), help="timesteps that are guided, both included (default: all)"
+    )
+    guidance.add_argument(
+        "--guidance-rescale", type=float, default=0.0, help="share of the added contrast to take back, such as 0.7 (default %(default)s)"
+    )
+    guidance.add_argument("--classifier", type=Path, help="a classifier.safetensors of `train-classifier` that guides instead of the model")
+    guidance.add_argument("--bad-model", type=Path, help="a worse model of the same images to lead away from, such as an early snapshot")
     parser.add_argument("--label", help="name or number of the only class to draw")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default %(default)s)")
     parser.add_argument(
@@ -46,12 +58,15 @@ def run(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
     model = load_model(args.model, device)
-    label = chosen_labels(args.label, args.n, model.classes, model.config.network.classes)
+    guidance = chosen_guidance(args, device)
+    guidance.check(model.config)
+    of_labels = model if model.config.network.classes or not guidance.classifier else guidance.classifier
+    label = chosen_labels(args.label, args.n, of_labels.classes, of_labels.config.network.classes)
     x_T = start_noise(model.config, args.n, args.seed)
     check_outputs(args.out, args.film, args.gif, args.images)
-    results, film = draw(model, x_T, label, args)
+    results, film = draw(model, x_T, label, guidance, args)
     images = to_uint8(results, model.config.mean, model.config.std)
-    columns, names = layout(args.n, label, model.classes)
+    columns, names = layout(args.n, label, of_labels.classes)
 
     for path in filter(None, (args.out, args.film, args.gif)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,14 +83,24 @@ def run(args: argparse.Namespace) -> None:
     print("wrote " + ", ".join(str(path) for path in (args.out, args.film, args.gif, args.images) if path))
 
 
-def draw(model: Model, x_T: torch.Tensor, label: torch.Tensor | None, args: argparse.Namespace) -> tuple[torch.Tensor, list[Step]]:
+def chosen_guidance(args: argparse.Namespace, device: torch.device) -> Guidance:
+    """What the flags ask for, with its files read."""
+    bad = load_model(args.bad_model, device) if args.bad_model else None
+    classifier = load_classifier(args.classifier, device) if args.classifier else None
+    interval = tuple(args.guidance_interval) if args.guidance_interval else None
+    return Guidance(args.guidance, interval, args.guidance_rescale, bad, classifier)
+
+
+def draw(
+    model: Model, x_T: torch.Tensor, label: torch.Tensor | None, guidance: Guidance, args: argparse.Namespace
+) -> tuple[torch.Tensor, list[Step]]:
     """All images (n, C, H, W), a batch at a time; and every step of the first batch, if a film or an animation wants it."""
     count = min(50, model.config.timesteps) if args.steps is None else args.steps
     results, film = [], []
     for start in range(0, args.n, args.batch_size):
         part = slice(start, start + args.batch_size)
         of_part = None if label is None else label[part]
-        steps = generate(model.network, model.config, x_T[part], of_part, args.sampler, count, args.guidance, (args.seed, start))
+        steps = generate(model.network, model.config, x_T[part], of_part, args.sampler, count, guidance, (args.seed, start))
         name = f"images {start + 1} to {min(start + args.batch_size, args.n)}"
         for step in tqdm(steps, total=count, desc=name, unit="step", leave=False, disable=None):
             if start == 0 and (args.film or args.gif):

@@ -4,6 +4,7 @@ from table_maths import PUBLISHED
 
 SAMPLERS = "tests/test_sampling.py"
 GUIDANCE = "tests/test_guidance.py"
+GENERATE = "tests/test_generate.py"
 
 SAMPLING = {
     "sampling.py": [
@@ -134,58 +135,108 @@ SAMPLING = {
         ("the static threshold is [0, 1]", "denoiser(x_t, t).clamp(-1, 1)", "denoiser(x_t, t).clamp(0, 1)", SAMPLERS),
     ],
     "guidance.py": [
-        ("the scale is taken for w", "u + scale * (conditional(x_t, t) - u)", "u + (1 + scale) * (conditional(x_t, t) - u)", GUIDANCE),
-        ("guidance leads away from the label", "u + scale * (conditional(x_t, t) - u)", "u - scale * (conditional(x_t, t) - u)", GUIDANCE),
-        ("guidance starts from the conditional answer", "return u + scale", "return conditional(x_t, t) + scale", GUIDANCE),
-        ("guidance clips what it mixes", "u = unconditional(x_t, t)", "u = unconditional(x_t, t).clamp(-1, 1)", GUIDANCE),
+        ("the scale is taken for w", "unconditional + scale * (conditional", "unconditional + (1 + scale) * (conditional", GUIDANCE),
+        ("guidance leads away from the label", "unconditional + scale * (conditional", "unconditional - scale * (conditional", GUIDANCE),
+        ("guidance starts from the conditional answer", "mixed = unconditional +", "mixed = conditional +", GUIDANCE),
+        (
+            "guidance clips what it mixes",
+            "    mixed = unconditional",
+            "    unconditional = unconditional.clamp(-1, 1)\n    mixed = unconditional",
+            GUIDANCE,
+        ),
         ("scale 1 is only nearly the conditional model", "    if scale == 1:\n        return conditional\n", "", GUIDANCE),
         (
             "scale 0 asks for the label",
-            "    if scale == 0:\n        return unconditional",
-            "    if scale == 0:\n        return conditional",
+            "    if scale == 0 and rescale == 0:\n        return unconditional",
+            "    if scale == 0 and rescale == 0:\n        return conditional",
             GUIDANCE,
         ),
         ("a scale that is no number is accepted", "if not math.isfinite(scale):", "if False:", GUIDANCE),
-    ],
-    "generate.py": [
         (
             "the unconditional half of guidance is given the label",
-            "unconditional = make_denoiser(network, schedule, config.prediction, clip=False)",
-            "unconditional = make_denoiser(network, schedule, config.prediction, clip=False, label=label)",
-            GUIDANCE,
+            "label=torch.cat([label, no_label]))",
+            "label=torch.cat([label, label]))",
+            GENERATE,
+        ),
+        (
+            "the halves of the batch are exchanged",
+            "label=torch.cat([label, no_label]))",
+            "label=torch.cat([no_label, label]))",
+            GENERATE,
         ),
         (
             "guidance mixes answers that were clipped already",
-            "config.prediction, clip=False, label=label)",
-            "config.prediction, clip=True, label=label)",
+            "clip=False, label=torch.cat([label, no_label]))",
+            "clip=True, label=torch.cat([label, no_label]))",
+            GENERATE,
+        ),
+        (
+            "rescaling is taken for its complement",
+            "rescale * ratio * mixed + (1 - rescale)",
+            "(1 - rescale) * ratio * mixed + rescale",
             GUIDANCE,
         ),
+        (
+            "rescaling takes the contrast of the whole batch",
+            "axes = tuple(range(1, mixed.ndim))",
+            "axes = tuple(range(mixed.ndim))",
+            GUIDANCE,
+        ),
+        ("the interval lacks its upper end", "inside = (t >= low) & (t <= high)", "inside = (t >= low) & (t < high)", GUIDANCE),
+        ("both denoisers run outside the interval", "        if not inside.any():\n            return plain(x_t, t)\n", "", GUIDANCE),
+        (
+            "the classifier pushes the noise and not the image",
+            "(1 - schedule.alpha_bar) / schedule.alpha_bar.sqrt()",
+            "(1 - schedule.alpha_bar).sqrt()",
+            GUIDANCE,
+        ),
+        (
+            "the mean shift takes the variance of this step's noise",
+            "schedule.alpha_bar[visited[1:]]",
+            "schedule.alpha_bar[visited[:-1]]",
+            GUIDANCE,
+        ),
+        (
+            "the gradient is of the mean over the batch",
+            "torch.autograd.grad(picked.sum(), x)",
+            "torch.autograd.grad(picked.mean(), x)",
+            GUIDANCE,
+        ),
+    ],
+    "generate.py": [
         (
             "guidance is not clipped at all",
             "return static_threshold(denoiser) if config.in_unit_range else denoiser",
             "return denoiser",
-            GUIDANCE,
+            GENERATE,
         ),
         (
             "standardised images are clipped to [-1, 1]",
             "return static_threshold(denoiser) if config.in_unit_range else denoiser",
             "return static_threshold(denoiser)",
-            GUIDANCE,
+            GENERATE,
         ),
         (
             "the denoiser's schedule is not the one trained with",
-            "    schedule = config.noise_schedule()\n    if label is None:",
-            '    schedule = type(config.noise_schedule()).named("linear", config.timesteps)\n    if label is None:',
-            GUIDANCE,
+            "schedule, scale = config.noise_schedule(), guidance.scale",
+            'schedule, scale = type(config.noise_schedule()).named("linear", config.timesteps), guidance.scale',
+            GENERATE,
             PUBLISHED,
         ),
         (
             "the sampler's schedule is not the one trained with",
             "    schedule = config.noise_schedule()\n    timesteps(",
             '    schedule = type(config.noise_schedule()).named("linear", config.timesteps)\n    timesteps(',
-            GUIDANCE,
+            GENERATE,
             PUBLISHED,
         ),
-        ("the label does not reach the network", "None if label is None else label.to(device), guidance)", "None, 1.0)", GUIDANCE),
+        ("the label does not reach the network", "None if label is None else label.to(device), guidance)", "None, 1.0)", GENERATE),
+        (
+            "a classifier guides the model that sees the label already",
+            "return classifier_guided(unlabelled, guidance",
+            "return classifier_guided(make_denoiser(network, schedule, config.prediction, False, label=label), guidance",
+            GENERATE,
+        ),
+        ("a bad model of other noise is accepted", "    guidance.check(config)\n", "", GENERATE),
     ],
 }
