@@ -23,7 +23,7 @@ from ddpm_utils.errors import InputError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 KAGGLE_HANDLES = {"stanford-cars": "jessicali9530/stanford-cars-dataset", "tiny-imagenet": "akash2sharma/tiny-imagenet"}
-EMBEDDED = {"mnist5k": 28, "digits": 8}  # name: its own size in pixels
+EMBEDDED = {"mnist5k": 28, "digits": 8, "toy-cars": 32}  # name: its own size in pixels
 SPLITS = ("train", "test")
 DEFAULT_SIZE = 64
 
@@ -80,8 +80,9 @@ def _per_channel(values: tuple[float, ...]) -> Tensor:
 def load_images(source: str | Path, size: int | None = None, split: str = "train", skip_broken: bool = False) -> ImageSet:
     """The images of `source`, `size` by `size` pixels (default: the set's own for embedded ones, else 64).
 
-    source: "mnist5k" or "digits" (embedded, 1 channel), "stanford-cars", "tiny-imagenet" or "kaggle:OWNER/SLUG" (downloaded by
-    kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or "test", for sets that have both.
+    source: "mnist5k" or "digits" (embedded, 1 channel), "toy-cars" or "toy-cars:N" (drawn, RGB), "stanford-cars", "tiny-imagenet" or
+    "kaggle:OWNER/SLUG" (downloaded by kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or "test", for
+    sets that have both.
     Raises InputError for a missing or empty folder, no network, no permission, and broken images unless skip_broken.
     """
     name = str(source)
@@ -89,6 +90,10 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if size is not None and size < 1:
         raise InputError(f"image size must be at least 1 pixel, got {size}")
+    if name.partition(":")[0] == "toy-cars":
+        from ddpm_utils.synthetic.cars import cars_by_name  # which needs this module
+
+        return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
     if name in EMBEDDED:
         if split == "test":
             raise InputError(f"{name!r} has no test split; only Stanford Cars and Tiny ImageNet have one")

@@ -60,10 +60,11 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
 
 
 def weights_digest(network: UNet) -> str:
-    """Recognises a network by its weights: the same for the same names and values, wherever they were read from."""
+    """SHA-256 of a network's weights as a model file would hold them, in float16: the same before saving and after loading."""
     digest = hashlib.sha256()
-    for name, weight in sorted(network.state_dict().items()):
-        digest.update(name.encode() + weight.detach().float().cpu().numpy().tobytes())
+    for name, w in sorted(network.state_dict().items()):
+        digest.update(name.encode() + str(tuple(w.shape)).encode())
+        digest.update(w.detach().half().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

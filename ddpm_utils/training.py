@@ -9,7 +9,7 @@ Equations: Ho et al. 2020 (2006.11239), algorithm 1.
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,8 +26,9 @@ from ddpm_utils.ema import EMA, power_decay, standard_decay
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import Execution
 from ddpm_utils.forms import restoration_loss
+from ddpm_utils.hints import HintedSet
 from ddpm_utils.pairs import PairSet
-from ddpm_utils.unet import UNet
+from ddpm_utils.unet import UNet, UNetConfig
 
 # --- what a step trains on: a pure function of (seed, step) ---
 
@@ -39,6 +40,7 @@ class Batch(NamedTuple):
     label: Tensor | None  # (B,) int64, null label where dropped
     source: Tensor | None = None  # (B, C, H, W), of pairs: what x0 was retouched from
     mask: Tensor | None = None  # (B, 1, H, W) float32, of pairs: 1 where they differ
+    hint: Tensor | None = None  # (B, c, H, W) float32 in [0, 1], of hinted images: zeros where dropped
 
 
 def keyed_generator(seed: int, purpose: str, index: int) -> torch.Generator:
@@ -73,7 +75,11 @@ def draw_batch(config: TrainConfig, data: ImageSet, step: int) -> Batch:
         dropped = torch.rand(B, generator=generator) < config.label_dropout  # for each image, not for the batch
         label = torch.from_numpy(data.labels[rows]).masked_fill(dropped, config.network.null_label)
     if config.form is None:
-        return Batch(x0, t, eps, label)
+        hint = None
+        if isinstance(data, HintedSet):
+            hidden = torch.rand(B, generator=generator) < data.dropout
+            hint = to_float(pick(data.hints), (0.0,), (1.0,)).masked_fill(hidden[:, None, None, None], 0.0)  # (B, c, H, W)
+        return Batch(x0, t, eps, label, hint=hint)
     if config.form == "anchored":
         first = torch.rand(B, generator=generator) < config.first_step_share
         t = t.masked_fill(first, config.timesteps - 1)
@@ -106,10 +112,18 @@ class StepResult(NamedTuple):
 class Trainer:
     """Network, averages, optimizer and step counter of one run.
 
-    start: weights to begin with instead of random ones, by their names in the network.
+    start: weights to begin with instead of random ones, by their names in the network. build: makes what is trained, from the
+    network's configuration.
     """
 
-    def __init__(self, config: TrainConfig, data: ImageSet, execution: Execution | None = None, start: dict[str, Tensor] | None = None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: ImageSet,
+        execution: Execution | None = None,
+        start: dict[str, Tensor] | None = None,
+        build: Callable[[UNetConfig], nn.Module] = UNet,
+    ):
         execution = execution or Execution()
         check_data(config, data)
         if config.batch_size % (parts := execution.world * execution.accumulate):
@@ -118,7 +132,7 @@ class Trainer:
         self.schedule = config.noise_schedule()
         with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
             torch.manual_seed(keyed_generator(config.seed, "weights", 0).initial_seed())
-            self.network = UNet(config.network)
+            self.network = build(config.network)
         if start is not None:
             self.network.load_state_dict(start)
         self.network.checkpoint_blocks = execution.checkpoint_blocks
@@ -181,7 +195,7 @@ class Trainer:
     def _backward(self, part: Batch, k: int, last: bool) -> Tensor:
         """Add one micro-batch's share of the gradient; returns its losses (b,). Processes exchange gradients after the last."""
         config, device = self.config, self.execution.device
-        x0, t, eps, label, source, mask = (None if value is None else value.to(device) for value in part)
+        x0, t, eps, label, source, mask, hint = (None if value is None else value.to(device) for value in part)
         self.network.train()
 
         def network(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
@@ -191,7 +205,7 @@ class Trainer:
         exchange_later = self.parallel.no_sync() if self.parallel is not None and not last else nullcontext()
         with exchange_later, self._dropout_keyed_by_step(k):
             if config.form is None:
-                conditions = {} if label is None else {"label": label}
+                conditions = {name: value for name, value in (("label", label), ("hint", hint)) if value is not None}
                 losses = training_loss(network, self.schedule, x0, t, eps, config.prediction, config.loss, config.weighting, **conditions)
             else:
                 losses = restoration_loss(network, config, source, x0, mask, t, eps)

@@ -247,7 +247,7 @@ def network_for(args: argparse.Namespace, data: ImageSet) -> UNetConfig:
 def settings(args: argparse.Namespace) -> TrainConfig:
     """The run that these arguments describe, but for the network, which depends on the images."""
     same_name = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
-    same_name["flip"] = args.data_path not in EMBEDDED if args.flip is None else args.flip
+    same_name["flip"] = args.data_path.partition(":")[0] not in EMBEDDED if args.flip is None else args.flip
     network = UNetConfig(condition_channels=3, extra_channels=1) if args.form else UNetConfig()
     return TrainConfig(network=network, **same_name)
 

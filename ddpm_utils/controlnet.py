@@ -1,0 +1,209 @@
+"""Chapter 08: ControlNet, which makes a trained network follow a picture without touching its weights.
+
+A trainable copy of the encoder and the middle sees the noisy image and the hint; what it has to say is added to the frozen network's skips
+and middle features through 1x1 convolutions that begin as zero. So training starts from the frozen network itself, to the bit, and its
+decoder, which the gradient passes through, stays what it was. Zeros hide what lies behind them: in the first step only the zero
+convolutions learn, in the second the copy and the last layer of the hint encoder, and everything from the third on.
+
+With Adam a weight moves by at most about the learning rate in a step: at the 1e-5 that is right for large pretrained networks the zero
+convolutions of a small one stay near 0 for thousands of steps, and the hint is ignored. Take 1e-3.
+
+Zhang et al. 2023 (2302.05543).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ddpm_utils.checkpoints import atomic_write
+from ddpm_utils.errors import InputError
+from ddpm_utils.models import weights_digest
+from ddpm_utils.unet import UNet, UNetConfig
+
+CONTROL_FORMAT = "ddpm_utils control 1"
+HINT_FEATURES = 32  # channels of the hint encoder
+
+
+class ControlNet(nn.Module):
+    """(x_t, t, hint) -> what to add to the skips of the base, a list, and to its middle features.
+
+    hint_channels: c of the hints (B, c, H, W). hint: their name, such as "canny". base_digest: of the network that it belongs to.
+
+    The hint encoder has three convolutions. The last one, which begins as zero, is the part of the copy's first convolution that sees the
+    features of the hint as further channels of the image: the sum of two convolutions is one convolution of both inputs.
+    """
+
+    def __init__(self, config: UNetConfig, hint_channels: int, hint: str = "", base_digest: str = ""):
+        super().__init__()
+        if hint_channels < 1:
+            raise InputError(f"a hint needs at least 1 channel, got {hint_channels}")
+        self.config, self.hint_channels, self.hint, self.base_digest = config, hint_channels, hint, base_digest
+        self.hint_encoder = nn.Sequential(
+            nn.Conv2d(hint_channels, HINT_FEATURES, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(HINT_FEATURES, HINT_FEATURES, 3, padding=1),
+            nn.SiLU(),
+        )
+        self.copy = UNet(config)
+        del self.copy.up, self.copy.output_norm, self.copy.output_conv  # the decoder is the base's
+        plain = self.copy.input_conv
+        self.copy.input_conv = nn.Conv2d(plain.in_channels + HINT_FEATURES * config.patch**2, plain.out_channels, 3, padding=1)
+        self.zero_convs = nn.ModuleList(zero_conv(channels) for channels in skip_channels(config))
+        self.zero_middle = zero_conv(config.widths[-1])
+
+    @classmethod
+    def on(cls, base: UNet, hint_channels: int, hint: str = "") -> "ControlNet":
+        """A control for this base, with its weights in the copy, that changes nothing yet."""
+        control = cls(base.config, hint_channels, hint, weights_digest(base))
+        weights = {name: w for name, w in base.state_dict().items() if not name.startswith(("up.", "output_"))}
+        first = control.copy.input_conv.weight.new_zeros(control.copy.input_conv.weight.shape)
+        first[:, : base.input_conv.in_channels] = weights["input_conv.weight"]
+        control.copy.load_state_dict({**weights, "input_conv.weight": first})
+        return control
+
+    def forward(self, x: Tensor, t: Tensor, hint: Tensor, label: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """x: (B, channels, H, W). hint: (B, c, H, W) in [0, 1]. Returns the skips' additions, as UNet.encode orders them, and the middle's."""
+        if hint.ndim != 4 or hint.shape[1] != self.hint_channels or hint.shape[2:] != x.shape[2:] or len(x) % len(hint):
+            expected = f"({len(x)}, {self.hint_channels}, {x.shape[2]}, {x.shape[3]})"
+            raise InputError(f"the hint {self.hint!r} must have the shape {expected}, got {tuple(hint.shape)}")
+        hint = hint.to(x).repeat(len(x) // len(hint), 1, 1, 1)  # one hint for all, or a batch that guidance has doubled
+        emb = self.copy.embed(t, label)  # (B, 4 width)
+        h, skips = self.copy.encode(torch.cat([x, self.hint_encoder(hint)], 1), emb)
+        return [conv(skip) for conv, skip in zip(self.zero_convs, skips)], self.zero_middle(self.copy.middle(h, emb))
+
+
+class Controlled(nn.Module):
+    """A base with its controls: a network (x_t, t, label) -> prediction for `make_denoiser`, samplers and guidance. Made by `controlled`."""
+
+    def __init__(self, base: UNet, controls: Sequence[tuple[ControlNet, Tensor, float]]):
+        super().__init__()
+        self.base, self.controls = base, nn.ModuleList(control for control, _, _ in controls)
+        self.hints, self.strengths = [hint for _, hint, _ in controls], [strength for _, _, strength in controls]
+        self.config = base.config  # guidance asks for its null label
+
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        return control_forward(self.base, list(zip(self.controls, self.hints, self.strengths)), x_t, t, label, condition)
+
+
+def controlled(base: UNet, controls: Sequence[tuple[ControlNet, Tensor, float]]) -> Controlled:
+    """The base as it follows these hints: [(control, hint (B or 1, c, H, W), strength), …]; several controls add up.
+
+    strength: 1 as trained, 0 the base itself. Raises InputError for a control that was trained on another base.
+    """
+    for control, _, _ in controls:
+        check_base(control, base)
+    return Controlled(base, controls).eval()
+
+
+def control_forward(
+    base: UNet,
+    controls: Sequence[tuple[ControlNet, Tensor, float]],
+    x_t: Tensor,
+    t: Tensor,
+    label: Tensor | None = None,
+    condition: Tensor | None = None,
+) -> Tensor:
+    """The base's forward pass with strength times each control's additions to its skips and middle features (Zhang et al., eq. 2)."""
+    x = base.with_condition(x_t, condition)
+    emb = base.embed(t, label)
+    h, skips = base.encode(x, emb)
+    h = base.middle(h, emb)
+    for control, hint, strength in controls:
+        if strength != 0:
+            additions, middle = control(x, t, hint, label)
+            skips = [skip + strength * addition for skip, addition in zip(skips, additions)]
+            h = h + strength * middle
+    return base.decode(h, skips, emb)
+
+
+class ControlInTraining(nn.Module):
+    """What the trainer trains: (x_t, t, label, hint) -> prediction, with the control's parameters alone; the base is frozen beside it."""
+
+    def __init__(self, base: UNet, control: ControlNet):
+        super().__init__()
+        check_base(control, base)
+        self.control = control
+        self._frozen = [base.eval().requires_grad_(False)]  # in a list, so that it is no submodule: not trained, averaged or saved
+
+    @property
+    def base(self) -> UNet:
+        """The frozen network."""
+        return self._frozen[0]
+
+    def forward(self, x_t: Tensor, t: Tensor, hint: Tensor, label: Tensor | None = None) -> Tensor:
+        return control_forward(self.base, [(self.control, hint, 1.0)], x_t, t, label)
+
+
+# --- parts ---
+
+
+def zero_conv(channels: int) -> nn.Conv2d:
+    """A 1x1 convolution that begins as zero. Its weights learn from the first step on: their gradient is what flows in, not what flows out."""
+    conv = nn.Conv2d(channels, channels, 1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def skip_channels(config: UNetConfig) -> list[int]:
+    """The channels of the skips in the order of UNet.encode: of the input, each block and each downsampling."""
+    channels = [config.widths[0]]
+    for level, width in enumerate(config.widths):
+        channels += [width] * (config.blocks + (level < len(config.widths) - 1))
+    return channels
+
+
+def check_base(control: ControlNet, base: UNet) -> None:
+    """Refuse a base that the control was not made for."""
+    if (here := weights_digest(base)) != control.base_digest:
+        raise InputError(
+            f"the control {control.hint!r} was trained on another base (weights {control.base_digest[:8]}, these are {here[:8]}); "
+            "load the model that it was trained on"
+        )
+
+
+# --- files ---
+
+
+def save_control(control: ControlNet, path: Path) -> None:
+    """Write the control apart from its base, as float16 safetensors with the base's digest. Appears whole or not at all."""
+    weights = {name: w.detach().half().cpu().contiguous() for name, w in control.state_dict().items()}
+    about = {
+        "format": CONTROL_FORMAT,
+        "base": control.base_digest,
+        "hint": control.hint,
+        "hint_channels": control.hint_channels,
+        "network": asdict(control.config),
+    }
+    with atomic_write(Path(path)) as file:
+        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))
+
+
+def load_control(path: Path, device: str | torch.device = "cpu") -> ControlNet:
+    """Read a control; the weights become float32. Raises InputError for a missing, damaged or foreign file.
+
+    `controlled` then refuses any base but its own.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no control {str(path)!r}; train one with `python -m ddpm_utils train-control`")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
+            if about.get("format") != CONTROL_FORMAT:
+                raise InputError(
+                    f"{str(path)!r} is not a control of this project (its format is {about.get('format')!r}, expected {CONTROL_FORMAT!r})"
+                )
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+    control = ControlNet(UNetConfig(**about["network"]), about["hint_channels"], about["hint"], about["base"])
+    if {name: w.shape for name, w in control.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
+        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
+    control.load_state_dict(weights)
+    return control.to(device).eval()
