@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others():
 
 
 def test_a_mean_row_is_the_mean_of_that_many_samples_and_batches_draw_other_noise():
-    model, sources = make_model("anchored", seed=3, bias=1.0), make_pairs(2).sources
+    model, sources = make_model("anchored", seed=3, bias=2.0), make_pairs(2).sources
     one, mean = model_methods(model, samples=3, steps=2, seed=5)
     drawn = [restore(model, to_float(sources), 2, 1, seed) for seed in (15, 16, 17)]
     gated = gate(torch.stack([d.mask for d in drawn]).mean(0))

@@ -120,7 +120,7 @@ def test_anchored_sampler_keeps_that_law_at_every_step():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_perfect_network_restores_the_target_exactly_where_its_mask_says_so(form):
-    model, source, target, data = batch_and_oracle(form)
+    model, source, target, _ = batch_and_oracle(form)
     for steps in (1, 4, 10):
         restored = restore(model, source, steps=steps)
         residual = restored.residual

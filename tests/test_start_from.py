@@ -1,5 +1,7 @@
 """Training that begins with a model's weights, and pairs from the command line."""
 
+import shlex
+
 import pytest
 import torch
 
@@ -8,8 +10,10 @@ from ddpm_utils.models import load_model, weights_digest
 from ddpm_utils.pairs import load_pairs
 from ddpm_utils.training import Trainer
 
-TINY = "--form anchored --data-path wrinkles:24 --img-size 32 --patch 2 --width 8 --multipliers 1 2 --blocks 1 --batch-size 8 --epochs 2".split()
-TINY += "--timesteps 50 --warmup 0 --device cpu --precision fp32 --log-every 2 --sample-every 4".split()
+TINY = shlex.split(
+    "--form anchored --data-path wrinkles:24 --img-size 32 --patch 2 --width 8 --multipliers 1 2 --blocks 1 --batch-size 8 --epochs 2 "
+    "--timesteps 50 --warmup 0 --device cpu --precision fp32 --log-every 2 --sample-every 4"
+)
 
 
 def run(*words) -> int:
