@@ -34,6 +34,7 @@ test: lint
 # The notebooks as Colab runs them: its generation of widgets, IPython and ipykernel, over the packages of $(VENV).
 test-colab: $(COLAB)/installed
 	$(NBVAL) $(COLAB)/bin/python -m pytest notebooks $(NBVAL_FLAGS)
+	$(NBVAL) $(COLAB)/bin/python -m pytest tests/test_standalone_notebooks.py
 
 $(COLAB)/installed: $(VENV)/installed Makefile
 	rm -rf $(COLAB)

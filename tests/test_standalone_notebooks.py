@@ -42,7 +42,7 @@ def test_a_standalone_notebook_differs_in_its_set_up_cell_alone(standalone, name
     nbformat.validate(ours)
     assert [a.cell_type for a, b in zip(ours.cells, theirs.cells, strict=True) if a != b] == ["code"]
     assert setup_cell(standalone / name).source.endswith(setup_cell(ROOT / "notebooks" / name).source)
-    assert (standalone / name).stat().st_size < 4e6
+    assert (standalone / name).stat().st_size < 12e6  # the retouching model alone takes 9 MB as text
     assert ours.metadata.kernelspec.name == "python3"  # a push to Kaggle asks for it
 
 
