@@ -17,9 +17,11 @@ from ddpm_utils.models import SHIPPED, load_model, shipped
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
-def test_shipped_models_take_no_more_than_4_mb():
-    assert "digits" in NAMES
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 4_000_000
+def test_shipped_models_take_no_more_than_4_mb_and_the_retoucher_12():
+    assert {"digits", "retouch"} <= set(NAMES)
+    for name in NAMES:
+        size = sum(path.stat().st_size for path in SHIPPED.glob(f"{name}.*"))
+        assert size <= (12_000_000 if name == "retouch" else 4_000_000)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,7 +30,9 @@ def test_the_recipe_beside_a_model_is_the_one_that_made_it(name):
     words = shlex.split(recipe["command"])
     assert words[:3] == ["python", "-m", "ddpm_utils"]
     config = load_model(shipped(name)).config
-    assert replace(settings(build_parser().parse_args(words[3:])), network=config.network) == config
+    asked = settings(build_parser().parse_args(words[3:]))
+    assert replace(asked, network=config.network, start=config.start) == config
+    assert bool(config.start) == ("--start-from" in words)
     assert {"seed", "data", "licence", "versions"} <= recipe.keys()
     assert recipe["seed"] == config.seed
 
