@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = TrainConfig()
     run = parser.add_argument_group("the run")
     run.add_argument(
-        "--data-path", required=True, help=f"a folder of images, kaggle:OWNER/SLUG, or {', '.join([*EMBEDDED, *KAGGLE_HANDLES])}"
+        "--data-path",
+        required=True,
+        help=f"a folder of images, kaggle:OWNER/SLUG, or {', '.join([*EMBEDDED, *KAGGLE_HANDLES])}; with --form: a folder of pairs, or wrinkles",
     )
     run.add_argument("--out", type=Path, default=Path("out/train"), help="folder for everything that the run writes (default %(default)s)")
     run.add_argument(
