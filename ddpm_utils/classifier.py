@@ -5,7 +5,6 @@ It is the U-Net's way down, with a mean over all pixels and one linear layer in 
 As in training.py, everything random about a step is a function of (seed, step).
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, to_float
 from ddpm_utils.diffusion import by_quarter, q_sample
 from ddpm_utils.errors import InputError
+from ddpm_utils.models import read_weights, with_weights, write_weights
 from ddpm_utils.training import check_data, draw_batch, keyed_generator, learning_rate
 from ddpm_utils.unet import UNet, UNetConfig
 
@@ -156,30 +153,12 @@ class Classifier:
 
 def save_classifier(network: NoisyClassifier, config: TrainConfig, classes: tuple[str, ...], accuracy: list[float], path: Path) -> None:
     """Write float16 safetensors with the run in the metadata, as `save_model` does. Appears whole or not at all."""
-    weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
-    about = {"format": CLASSIFIER_FORMAT, "config": config.to_json(), "classes": classes, "accuracy": accuracy}
-    with atomic_write(Path(path)) as file:
-        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))
+    write_weights(network, {"format": CLASSIFIER_FORMAT, "config": config.to_json(), "classes": classes, "accuracy": accuracy}, path)
 
 
 def load_classifier(path: Path, device: str | torch.device = "cpu") -> Classifier:
     """Read a classifier's file; the weights become float32. Raises InputError for a missing, damaged or foreign file, or a model of images."""
-    if not Path(path).is_file():
-        raise InputError(f"there is no classifier {str(path)!r}; train one with `python -m ddpm_utils train-classifier`")
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
-            if about.get("format") != CLASSIFIER_FORMAT:
-                raise InputError(
-                    f"{str(path)!r} is not a classifier of this project (its format is {about.get('format')!r}, expected "
-                    f"{CLASSIFIER_FORMAT!r}); train one with `python -m ddpm_utils train-classifier`"
-                )
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+    about, weights = read_weights(path, CLASSIFIER_FORMAT, "classifier", "train-classifier")
     config = TrainConfig.from_json(about["config"])
-    network = NoisyClassifier(config.network)
-    if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
-        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
-    network.load_state_dict(weights)
+    network = with_weights(NoisyClassifier(config.network), weights, path)
     return Classifier(network.to(device).eval().requires_grad_(False), config, tuple(about["classes"]), about["accuracy"])

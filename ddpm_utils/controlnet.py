@@ -11,19 +11,15 @@ convolutions of a small one stay near 0 for thousands of steps, and the hint is 
 Zhang et al. 2023 (2302.05543).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import weights_digest
+from ddpm_utils.models import read_weights, weights_digest, with_weights, write_weights
 from ddpm_utils.unet import UNet, UNetConfig
 
 CONTROL_FORMAT = "ddpm_utils control 1"
@@ -173,7 +169,6 @@ def check_base(control: ControlNet, base: UNet) -> None:
 
 def save_control(control: ControlNet, path: Path) -> None:
     """Write the control apart from its base, as float16 safetensors with the base's digest. Appears whole or not at all."""
-    weights = {name: w.detach().half().cpu().contiguous() for name, w in control.state_dict().items()}
     about = {
         "format": CONTROL_FORMAT,
         "base": control.base_digest,
@@ -181,8 +176,7 @@ def save_control(control: ControlNet, path: Path) -> None:
         "hint_channels": control.hint_channels,
         "network": asdict(control.config),
     }
-    with atomic_write(Path(path)) as file:
-        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))
+    write_weights(control, about, path)
 
 
 def load_control(path: Path, device: str | torch.device = "cpu") -> ControlNet:
@@ -190,20 +184,6 @@ def load_control(path: Path, device: str | torch.device = "cpu") -> ControlNet:
 
     `controlled` then refuses any base but its own.
     """
-    if not Path(path).is_file():
-        raise InputError(f"there is no control {str(path)!r}; train one with `python -m ddpm_utils train-control`")
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
-            if about.get("format") != CONTROL_FORMAT:
-                raise InputError(
-                    f"{str(path)!r} is not a control of this project (its format is {about.get('format')!r}, expected {CONTROL_FORMAT!r})"
-                )
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+    about, weights = read_weights(path, CONTROL_FORMAT, "control", "train-control")
     control = ControlNet(UNetConfig(**about["network"]), about["hint_channels"], about["hint"], about["base"])
-    if {name: w.shape for name, w in control.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
-        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
-    control.load_state_dict(weights)
-    return control.to(device).eval()
+    return with_weights(control, weights, path).to(device).eval()

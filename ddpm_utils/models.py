@@ -4,16 +4,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet import UNet
 
+Network = TypeVar("Network", bound=nn.Module)
 MODEL_FORMAT = "ddpm_utils model 1"
 MODEL_BYTES_PER_PARAMETER = 2.1
 SHIPPED = Path(__file__).parent / "weights"  # NAME.safetensors, with its recipe NAME.toml and its log NAME.jsonl beside it
@@ -31,32 +34,53 @@ class Model:
 
 def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], path: Path, snapshot: dict | None = None) -> None:
     """Write weights as float16 safetensors, 2 bytes per parameter, with the configuration in the metadata. Appears whole or not at all."""
-    weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
-    about = {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}
-    with atomic_write(Path(path)) as file:
-        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))  # one entry: several would be written in random order
+    write_weights(network, {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}, path)
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
     """Read a model file; the weights become float32. Raises InputError for a missing, damaged or foreign file."""
+    about, weights = read_weights(path, MODEL_FORMAT, "model", "train")
+    config = TrainConfig.from_json(about["config"])
+    network = with_weights(UNet(config.network), weights, path)
+    return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])
+
+
+# --- weight files, of models, classifiers and controls alike ---
+
+
+def write_weights(network: nn.Module, about: dict, path: Path) -> None:
+    """float16 safetensors with `about`, which holds the file's "format", in the metadata. Appears whole or not at all."""
+    weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
+    with atomic_write(Path(path)) as file:
+        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))  # one entry: several would be written in random order
+
+
+def read_weights(path: Path, expected: str, kind: str, command: str) -> tuple[dict, dict[str, Tensor]]:
+    """What `write_weights` was told about a file of the format `expected`, and its weights as float32.
+
+    kind and command: what such a file holds and which command makes one, for the InputError about a missing, damaged or foreign file.
+    """
     if not Path(path).is_file():
-        raise InputError(f"there is no model file {str(path)!r}; train one with `python -m ddpm_utils train`")
+        raise InputError(f"there is no {kind} file {str(path)!r}; train one with `python -m ddpm_utils {command}`")
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
-            if about.get("format") != MODEL_FORMAT:
+            if about.get("format") != expected:
                 raise InputError(
-                    f"{str(path)!r} is not a model of this project (its format is {about.get('format')!r}, expected {MODEL_FORMAT!r})"
+                    f"{str(path)!r} is not a {kind} of this project (its format is {about.get('format')!r}, expected {expected!r}); "
+                    f"train one with `python -m ddpm_utils {command}`"
                 )
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return about, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
-    config = TrainConfig.from_json(about["config"])
-    network = UNet(config.network)
+
+
+def with_weights(network: Network, weights: dict[str, Tensor], path: Path) -> Network:
+    """The network with these weights in it; InputError if they are not its own, which the file at `path` then is to blame for."""
     if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
         raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
     network.load_state_dict(weights)
-    return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])
+    return network
 
 
 def weights_digest(network: UNet) -> str:
