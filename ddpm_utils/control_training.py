@@ -15,11 +15,9 @@ from ddpm_utils.controlnet import ControlInTraining, ControlNet, controlled, sav
 from ddpm_utils.data import to_float, to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import Execution
-from ddpm_utils.figures import loss_curve
 from ddpm_utils.generate import generate, start_noise
 from ddpm_utils.hints import HintedSet
 from ddpm_utils.models import Model
-from ddpm_utils.reporting import Diverged
 from ddpm_utils.session import Session, SessionOptions
 from ddpm_utils.training import Trainer
 from ddpm_utils.unet import UNetConfig
@@ -44,13 +42,7 @@ def train_control(trainer: Trainer, options: SessionOptions) -> dict:
     check_same_control(trainer, options)
     stopper = Stopper(options.limits)
     with stopper.catching_signals():
-        session = ControlSession(trainer, options, stopper)
-        try:
-            session.open()
-            reason = session.run()
-        except Diverged as error:
-            return session.close("failed", f"{error}; the last good state is {session.good}; lower --lr, or look at the images")
-        return session.close("stopped" if reason else "done", reason or f"all {trainer.config.epochs} epochs are trained")
+        return ControlSession(trainer, options, stopper).run_to_end()
 
 
 def check_same_control(trainer: Trainer, options: SessionOptions) -> None:
@@ -87,18 +79,9 @@ class ControlSession(Session):
         pictures = hint_pictures(data.hints[rows], data.channels)
         self._save_grid(np.concatenate([pictures, to_uint8(x0, config.mean, config.std), data.images[rows]]), columns=len(rows))
 
-    def close(self, status: str, reason: str) -> dict:
-        """Write the control, the loss curve and status.json, and say how the session ended."""
-        if self.first:
-            if status != "failed":
-                save_control(self.trainer.average_network().control, self.out / "control.safetensors")
-            if self.records:
-                loss_curve(self.records).savefig(self.out / "loss.png")
-        about = self.write_status(status, reason)
-        self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
-        if about["next_command"]:
-            self.say(f"to go on: {about['next_command']}")
-        return about
+    def save_result(self) -> None:
+        """Write the control, apart from its base."""
+        save_control(self.trainer.average_network().control, self.out / "control.safetensors")
 
 
 def hint_pictures(hints: np.ndarray, channels: int) -> np.ndarray:

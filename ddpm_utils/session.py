@@ -61,13 +61,7 @@ def train(
     check_folder(options)  # before the trainer, whose processes wait for each other: the first writes only once all have looked
     stopper = Stopper(options.limits)
     with stopper.catching_signals():
-        session = Session(Trainer(config, data, execution, start), options, stopper)
-        try:
-            session.open()
-            reason = session.run()
-        except Diverged as error:
-            return session.close("failed", f"{error}; the last good state is {session.good}; lower --lr, or look at the images")
-        return session.close("stopped" if reason else "done", reason or f"all {config.epochs} epochs are trained")
+        return Session(Trainer(config, data, execution, start), options, stopper).run_to_end()
 
 
 def check_folder(options: SessionOptions) -> None:
@@ -96,6 +90,15 @@ class Session:
         self.trainer, self.options, self.stopper, self.out = trainer, options, stopper, options.out
         self.first = trainer.execution.is_first
         self.good: Path | None = None  # the state that a crash now would be resumed from
+
+    def run_to_end(self) -> dict:
+        """Open the session, train until the run is done or a limit is near, and close it. Returns what status.json says."""
+        try:
+            self.open()
+            reason = self.run()
+        except Diverged as error:
+            return self.close("failed", f"{error}; the last good state is {self.good}; lower --lr, or look at the images")
+        return self.close("stopped" if reason else "done", reason or f"all {self.trainer.config.epochs} epochs are trained")
 
     def say(self, text: str) -> None:
         """Print, between the progress bar's updates, in the first process."""
@@ -254,12 +257,16 @@ class Session:
                 file.write(json.dumps(about, indent=2).encode())
         return about
 
+    def save_result(self) -> None:
+        """Write the model file: what people use of the run."""
+        trainer = self.trainer
+        save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out / "model.safetensors")
+
     def close(self, status: str, reason: str) -> dict:
         """Write the model, the loss curve and status.json, and say how the session ended."""
-        trainer = self.trainer
         if self.first:
             if status != "failed":
-                save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out / "model.safetensors")
+                self.save_result()
             if self.records:
                 loss_curve(self.records).savefig(self.out / "loss.png")
         about = self.write_status(status, reason)
