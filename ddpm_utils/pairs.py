@@ -21,13 +21,14 @@ from tqdm import tqdm
 from ddpm_utils.cache import cache_folder, fingerprint
 from ddpm_utils.data import DEFAULT_SIZE, SPLITS, ImageSet, decode_into_cache, download, is_hidden, list_images
 from ddpm_utils.errors import InputError
+from ddpm_utils.synthetic.sets import count_and_seed
 
 CHANGE_THRESHOLD = 4  # levels of 255; below lies what JPEG alone changes
 SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
 TARGET_WORDS = {"gt", "truth", "target", "targets", "output", "outputs", "after", "clean", "retouched", "smooth"}
 LEAST_CHANGED = 16  # pixels of a change mask that say something about direction
 SETTINGS_FILE, SPLIT_FILE = "prepare_settings.json", "split.json"  # prepare-pairs writes the one first and the other last
-SYNTHETIC, SYNTHETIC_SEEDS = 2000, {"train": 0, "test": 1_000_000}
+SYNTHETIC = 2000  # pairs of the set "wrinkles"
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,8 @@ def _synthetic(name: str, size: int, split: str) -> PairSet:
     """ "wrinkles" or "wrinkles:N": the pairs that wrinkles.py draws; the test split has a tenth as many, from another seed."""
     from ddpm_utils.synthetic.wrinkles import synthetic_pairs
 
-    count = name.partition(":")[2] if ":" in name else str(SYNTHETIC)
-    if not count.isdecimal() or int(count) < 1:
-        raise InputError(f"synthetic pairs are named wrinkles or wrinkles:N with N from 1, got {name!r}")
-    n = int(count) if split == "train" else max(1, int(count) // 10)
-    return synthetic_pairs(n, size, SYNTHETIC_SEEDS[split])
+    n, seed = count_and_seed(name, SYNTHETIC, split, "synthetic pairs")
+    return synthetic_pairs(n, size, seed)
 
 
 def existing_folder(path: str | Path) -> Path:

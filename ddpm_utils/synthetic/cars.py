@@ -15,6 +15,7 @@ from ddpm_utils.cache import cache_folder, filling
 from ddpm_utils.data import ImageSet
 from ddpm_utils.errors import InputError
 from ddpm_utils.synthetic.painting import Camera, Painting, cross
+from ddpm_utils.synthetic.sets import check_set, count_and_seed
 from ddpm_utils.synthetic.vehicles import (
     BACKGROUND,
     CHROME,
@@ -32,7 +33,7 @@ from ddpm_utils.synthetic.vehicles import (
 
 VERSION = 1  # raise it when other pictures are drawn: caches and shipped models name it
 SMALLEST = 16
-COUNT, SEEDS = 5000, {"train": 0, "test": 1_000_000}  # of load_images("toy-cars"); the test set has a tenth
+COUNT = 5000  # of load_images("toy-cars")
 SUPERSAMPLING = 4  # samples a pixel and axis
 
 
@@ -76,12 +77,7 @@ def toy_cars(n: int, size: int, seed: int = 0) -> CarSet:
 
     Raises InputError for n < 1, a negative seed, a size under 16 pixels and a disk that is too full.
     """
-    if n < 1:
-        raise InputError(f"the number of toy cars must be at least 1, got {n}")
-    if seed < 0:
-        raise InputError(f"the seed of toy cars must not be negative, got {seed}")
-    if size < SMALLEST:
-        raise InputError(f"toy cars need at least {SMALLEST} pixels a side, got {size}")
+    check_set("toy cars", n, size, seed, SMALLEST)
     folder = cache_folder() / f"cars-v{VERSION}-{n}x{size}-seed{seed}"
     if not folder.exists():
         with filling(folder, 8 * n * size * size, "labels.npy") as temporary:
@@ -102,11 +98,8 @@ def toy_cars(n: int, size: int, seed: int = 0) -> CarSet:
 
 def cars_by_name(name: str, size: int, split: str) -> CarSet:
     """The set called toy-cars or toy-cars:N; a test set has other cars, a tenth as many."""
-    count = name.partition(":")[2] or str(COUNT)
-    if name.endswith(":") or not count.isdecimal() or int(count) < 1:
-        raise InputError(f"toy cars are named toy-cars or toy-cars:N with N from 1, got {name!r}")
-    n = int(count) if split == "train" else max(1, int(count) // 10)
-    return toy_cars(n, size, SEEDS[split])
+    n, seed = count_and_seed(name, COUNT, split, "toy cars")
+    return toy_cars(n, size, seed)
 
 
 # --- the camera ---

@@ -30,6 +30,7 @@ from ddpm_utils.synthetic.creases import HEIGHTS, shifted
 from ddpm_utils.synthetic.fabrics import blurred, frame, smooth_noise
 from ddpm_utils.synthetic.garments import Scene, crop, still
 from ddpm_utils.synthetic.people import figure
+from ddpm_utils.synthetic.sets import check_set
 
 VERSION = 1  # raise it when other pictures are drawn: caches and shipped models name it
 SMALLEST = 16
@@ -188,12 +189,7 @@ def synthetic_pairs(n: int, size: int, seed: int = 0) -> PairSet:
     Pair i is wrinkle_pair(size, (seed, i)): a larger set begins with the smaller ones. Raises InputError for n < 1, a negative seed, a size
     under 16 pixels and a disk that is too full.
     """
-    if n < 1:
-        raise InputError(f"the number of wrinkle pairs must be at least 1, got {n}")
-    if seed < 0:
-        raise InputError(f"the seed of wrinkle pairs must not be negative, got {seed}")
-    if size < SMALLEST:
-        raise InputError(f"wrinkle pairs need at least {SMALLEST} pixels a side, got {size}")
+    check_set("wrinkle pairs", n, size, seed, SMALLEST)
     folder = cache_folder() / f"wrinkles-v{VERSION}-{n}x{size}-seed{seed}"
     if not folder.exists():
         _draw_into_cache(folder, n, size, seed)
