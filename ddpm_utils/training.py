@@ -136,8 +136,7 @@ class Trainer:
         if start is not None:
             self.network.load_state_dict(start)
         self.network.checkpoint_blocks = execution.checkpoint_blocks
-        layout = torch.channels_last if execution.channels_last else torch.contiguous_format
-        self.network.to(execution.device, memory_format=layout)
+        self.network.to(execution.device, memory_format=execution.memory_format)
         self.parallel = DistributedDataParallel(self.network) if execution.world > 1 else None
         self.forward = torch.compile(self.parallel or self.network) if execution.compiled else self.parallel or self.network
         rules = [power_decay(sigma, config.ema_every) for sigma in config.ema_sigmas]
@@ -194,8 +193,8 @@ class Trainer:
 
     def _backward(self, part: Batch, k: int, last: bool) -> Tensor:
         """Add one micro-batch's share of the gradient; returns its losses (b,). Processes exchange gradients after the last."""
-        config, device = self.config, self.execution.device
-        x0, t, eps, label, source, mask, hint = (None if value is None else value.to(device) for value in part)
+        config = self.config
+        x0, t, eps, label, source, mask, hint = (None if value is None else self.execution.place(value) for value in part)
         self.network.train()
 
         def network(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:

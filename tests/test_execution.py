@@ -6,12 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from ddpm_utils.checkpoints import list_states, load_state, save_state
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import load_images
+from ddpm_utils.data import ImageSet, load_images
 from ddpm_utils.doctor import supports
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import Execution, choose_device, precision_of
@@ -54,6 +55,23 @@ def test_checkpointed_blocks_give_the_same_bits_with_dropout_too(digits):
     for trainer in runs:
         list(trainer.run(until=4))
     assert furthest(*runs) == 0
+
+
+@pytest.mark.parametrize(("precision", "layout"), [("fp32", torch.channels_last), ("bf16", torch.contiguous_format)])
+def test_the_network_computes_in_the_layout_that_is_fast_whatever_the_data_brings(precision, layout):
+    """Pictures are decoded as (H, W, C); a network keeps the layout of its input, and in bf16 on CPUs that one takes twice as long."""
+    data = ImageSet(np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8))
+    trainer = Trainer(
+        replace(CONFIG, batch_size=8, network=replace(NETWORK, channels=3, classes=None)), data, Execution(precision=precision)
+    )
+    seen = []
+    for module in trainer.network.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    trainer.train_step()
+    maps = [x for x in seen if x.dim() == 4 and x.shape[2] > 1]
+    assert len(maps) > 5
+    assert all(x.is_contiguous(memory_format=layout) for x in maps)
 
 
 def test_bfloat16_autocast_keeps_weights_averages_and_losses_in_float32(digits):
