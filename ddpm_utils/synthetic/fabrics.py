@@ -1,4 +1,4 @@
-"""What pictures of clothes are made of: smooth noise, antialiased shapes, fabrics, backgrounds. Used by garments.py.
+"""What pictures of clothes are made of: smooth noise, antialiased shapes, fabrics. Used by backgrounds.py and garments.py.
 
 Positions and lengths are shares of the frame's side (0 .. 1, x to the right, y down), so that a scene can be drawn at any size; fields are
 float32 (H, W), colours float32 (..., 3) in 0 .. 1 as they are displayed.
@@ -151,7 +151,7 @@ def _wave(u: np.ndarray, period: float, offset: float = 0.0) -> np.ndarray:
     return np.clip(0.5 + (np.sin(2 * np.pi / period * u) - offset) * sharpness, 0, 1)
 
 
-def _zigzag(u: np.ndarray, period: float) -> np.ndarray:
+def zigzag(u: np.ndarray, period: float) -> np.ndarray:
     """A triangle wave between 0 and 1."""
     return np.abs(2 * ((u / period) % 1) - 1)
 
@@ -183,9 +183,9 @@ def _pattern(rng: np.random.Generator, kind: str, u: np.ndarray, v: np.ndarray, 
         return np.clip(0.5 + (bumps - rng.uniform(0.9, 1.6)) * period * size / 8, 0, 1)
     if kind == "knit":  # rows of V-shaped stitches
         stitch = max(0.35 * period, 4 / size)
-        return 0.5 * rng.uniform(0.3, 0.8) * (1 + np.sin(2 * np.pi * (v / stitch + 0.7 * _zigzag(u, stitch))))
+        return 0.5 * rng.uniform(0.3, 0.8) * (1 + np.sin(2 * np.pi * (v / stitch + 0.7 * zigzag(u, stitch))))
     if kind == "herringbone":
-        return 0.5 * _wave(v + 0.5 * _zigzag(u, period) * period, max(0.3 * period, 4 / size))
+        return 0.5 * _wave(v + 0.5 * zigzag(u, period) * period, max(0.3 * period, 4 / size))
     if kind == "camouflage":
         return np.clip(0.5 + 8 * (smooth_noise(rng, size, 0.5 * period) - rng.uniform(-0.3, 0.8)), 0, 1)
     if kind == "flowers":
@@ -227,58 +227,3 @@ def fabric(rng: np.random.Generator, size: int, unit: float) -> np.ndarray:
         relief = np.sin(2 * np.pi / threads * u) * np.sin(2 * np.pi / threads * v)
     grain = rng.uniform(0.003, 0.02) * relief + rng.uniform(0.002, 0.012) * rng.standard_normal((size, size), dtype=np.float32)
     return np.clip(cloth * (1 + (2.5 if kind == "weave" else 1) * grain)[..., None], 0, 1)
-
-
-# --- backgrounds ---
-
-
-def clutter(rng: np.random.Generator, size: int, leaves: int) -> np.ndarray:
-    """Things that hide each other: opaque shapes whose radii follow a power law, as in natural pictures ("dead leaves")."""
-    scale = 2 * size
-    canvas = Image.new("RGB", (scale, scale), tuple(int(255 * c) for c in colour(rng)))
-    draw = ImageDraw.Draw(canvas)
-    palette = [colour(rng) for _ in range(5)]
-    radii = np.sort(0.012 * rng.random(leaves) ** -0.7)[::-1].clip(max=0.35) * scale
-    for radius in radii:
-        x, y = rng.uniform(-0.05, 1.05, 2) * scale
-        fill = tuple(int(c) for c in (255 * palette[rng.integers(5)] * rng.uniform(0.5, 1.1)).clip(0, 245))
-        kind, aspect = rng.integers(4), rng.uniform(0.3, 1)
-        if kind == 0:
-            draw.ellipse([x - radius, y - aspect * radius, x + radius, y + aspect * radius], fill=fill)
-        elif kind == 1:
-            draw.rectangle([x - aspect * radius, y - radius, x + aspect * radius, y + radius], fill=fill)
-        elif kind == 2:
-            draw.polygon([tuple(p) for p in rng.normal((x, y), radius, (rng.integers(3, 6), 2))], fill=fill)
-        else:
-            draw.line([tuple(p) for p in rng.normal((x, y), 2 * radius, (2, 2))], fill=fill, width=max(1, int(0.2 * radius)))
-    picture = np.asarray(canvas.reduce(2), np.float32) / 255
-    return picture * np.exp(0.15 * smooth_noise(rng, size, 0.05))[..., None]
-
-
-def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """What is behind a garment: wall, wall and floor, tiles, curtain, foliage, or clutter in or out of focus; (H, W, 3)."""
-    x, y = frame(size)
-    kind = rng.choice(["wall", "floor", "tiles", "curtain", "foliage", "blurred", "clutter"], p=[0.3, 0.14, 0.1, 0.08, 0.08, 0.2, 0.1])
-    if kind in ("blurred", "clutter"):
-        picture = clutter(rng, size, int(rng.integers(40, 250)))
-        sigma = rng.uniform(0.008, 0.05) * size if kind == "blurred" else 0.0
-        return ndimage.gaussian_filter(picture, (sigma, sigma, 0)) if sigma else picture
-    picture = np.ones((size, size, 3), np.float32) * colour(rng, (0.03, 0.1, 0.2, 0.5), (0.35, 0.97))
-    angle = rng.uniform(0, 2 * np.pi)
-    light = rng.uniform(0, 0.25) * ((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle)) * 2 + 0.04 * smooth_noise(rng, size, 0.25)
-    if kind == "floor":
-        horizon = rng.uniform(0.5, 0.95)
-        picture = mix(picture, colour(rng), edge(y - horizon + rng.normal(0, 0.05) * (x - 0.5)))
-        light = light - 0.3 * np.exp(-(((y - horizon) / 0.006) ** 2))
-    if kind == "tiles":
-        pitch = rng.uniform(0.08, 0.3)
-        joint = np.maximum(
-            1 - edge(_zigzag(x, pitch) * pitch / 2 - 0.006), 1 - edge(_zigzag(y, pitch * rng.uniform(0.4, 1)) * pitch / 2 - 0.006)
-        )
-        light = light - rng.uniform(0.1, 0.4) * joint
-    if kind == "curtain":
-        light = light + 0.18 * np.sin(2 * np.pi * (x / rng.uniform(0.05, 0.2) + 0.3 * smooth_noise(rng, size, 0.15, np.pi / 2, 6)))
-    if kind == "foliage":
-        light = light + 0.35 * smooth_noise(rng, size, 0.012) + 0.3 * np.tanh(3 * smooth_noise(rng, size, 0.035))
-        picture = picture * np.array([0.5, 0.75, 0.4], np.float32)
-    return np.clip(picture * np.exp(light)[..., None], 0, 1)

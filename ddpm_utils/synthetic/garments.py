@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ddpm_utils.synthetic import fabrics
+from ddpm_utils.synthetic import backgrounds, fabrics
 from ddpm_utils.synthetic.fabrics import blurred, edge, ellipse, frame, smooth_noise, strokes
 
 
@@ -161,15 +161,23 @@ def crop(rng: np.random.Generator, size: int) -> Scene:
 
 
 def still(rng: np.random.Generator, size: int) -> Scene:
-    """A scene without a garment: clutter, foliage, tiles, print, hair-like lines."""
-    colours = fabrics.background(rng, size) if rng.random() < 0.5 else fabrics.clutter(rng, size, int(rng.integers(50, 400)))
+    """A scene without a garment: materials, clutter, things near and far, cracks and branches, print, hair-like lines."""
+    kind = rng.choice(["background", "clutter", "material"], p=[0.25, 0.25, 0.5])
+    if kind == "clutter":
+        colours = backgrounds.clutter(rng, size, int(rng.integers(50, 400)))
+    else:
+        colours = {"background": backgrounds.background, "material": backgrounds.material}[kind](rng, size)
+    if rng.random() < 0.6:
+        colours = backgrounds.things(rng, colours, int(rng.integers(1, 9)))
     scene = empty_scene(rng, colours, 1.0, 0.0)
     if rng.random() < 0.3:
+        scene.light_log += backgrounds.scratches(rng, size)
+    if rng.random() < 0.2:
         for _ in range(rng.integers(1, 5)):
             scene.put(fabrics.letters(rng, size, rng.uniform(0.1, 0.9, 2), rng.uniform(0.05, 0.25)), fabrics.colour(rng))
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         hair(rng, scene, rng.uniform(0, 1, 2), rng.uniform(0.3, 1), fabrics.colour(rng, values=(0.05, 0.5)))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         shadow(rng, scene)
     return scene
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddpm_utils.synthetic import fabrics
+from ddpm_utils.synthetic import backgrounds, fabrics
 from ddpm_utils.synthetic.fabrics import ellipse, polygon, smooth_noise, strokes
 from ddpm_utils.synthetic.garments import Scene, buttons, empty_scene, folds, hair, pocket, seam, shadow
 
@@ -41,7 +41,7 @@ def figure(rng: np.random.Generator, size: int) -> Scene:
     weights = [view[2] for view in VIEWS.values()]
     middle, span, _ = VIEWS[rng.choice(list(VIEWS), p=weights)]
     view = View(np.array([rng.normal(0, 0.15), middle + rng.normal(0, 0.12)]), span * rng.uniform(0.8, 1.25), rng.normal(0, 0.08))
-    scene = empty_scene(rng, fabrics.background(rng, size), 1 / view.span, 0.0)
+    scene = empty_scene(rng, backgrounds.background(rng, size), 1 / view.span, 0.0)
     person = rng.random() < 0.8
     dress = rng.random() < 0.2
     skin = np.array([0.95, 0.76, 0.66], np.float32) * rng.uniform(0.4, 1) ** np.array([0.6, 1.0, 1.2], np.float32)
