@@ -195,14 +195,14 @@ def _pattern(rng: np.random.Generator, kind: str, u: np.ndarray, v: np.ndarray, 
         return np.max([letters(rng, size, spot, rng.uniform(0.6, 2) * period) for spot in spots], axis=0)
     if kind == "denim":  # pale streaks along the warp, worn patches
         streaks = smooth_noise(rng, size, 1 / size, np.arctan2(v[1, 0] - v[0, 0], v[0, 1] - v[0, 0]), rng.uniform(3, 9))
-        return np.clip(0.25 + 0.13 * streaks + 0.12 * smooth_noise(rng, size, 0.2), 0, 1)
+        return np.clip(0.25 + 0.05 * streaks + 0.08 * smooth_noise(rng, size, 0.2), 0, 1)
     if kind == "heather":  # threads of two colours
-        return np.clip(0.4 + 0.2 * smooth_noise(rng, size, 0.7 / size, rng.uniform(0, np.pi), 4), 0, 1)
+        return np.clip(0.4 + 0.08 * smooth_noise(rng, size, 0.7 / size, rng.uniform(0, np.pi), 4), 0, 1)
     return np.zeros((size, size), np.float32)  # plain, twill, weave
 
 
-PATTERNS = {"plain": 0.3, "twill": 0.1, "weave": 0.06, "stripes": 0.1, "plaid": 0.08, "dots": 0.06, "knit": 0.06, "herringbone": 0.03}
-PATTERNS |= {"camouflage": 0.04, "flowers": 0.05, "letters": 0.03, "denim": 0.06, "heather": 0.03}  # kind: its share of all fabrics
+PATTERNS = {"plain": 0.4, "twill": 0.13, "weave": 0.06, "stripes": 0.09, "plaid": 0.07, "dots": 0.04, "knit": 0.04, "herringbone": 0.02}
+PATTERNS |= {"camouflage": 0.02, "flowers": 0.03, "letters": 0.02, "denim": 0.06, "heather": 0.02}  # kind: its share of all fabrics
 
 
 def fabric(rng: np.random.Generator, size: int, unit: float) -> np.ndarray:

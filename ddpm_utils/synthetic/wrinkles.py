@@ -32,7 +32,7 @@ from ddpm_utils.synthetic.garments import Scene, crop, still
 from ddpm_utils.synthetic.people import figure
 from ddpm_utils.synthetic.sets import check_set
 
-VERSION = 2  # raise it when other pictures are drawn: caches and shipped models name it
+VERSION = 3  # raise it when other pictures are drawn: caches and shipped models name it
 SMALLEST = 16
 KINDS = {"crop": 0.36, "figure": 0.38, "kept": 0.26}  # a detail, a whole garment, a scene with nothing to remove: their shares
 KEPT = (crop, figure, still, still)  # the scenes with nothing to remove, equally often
