@@ -225,7 +225,7 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
     if (w, h) != other:
         return f"the source has {w}x{h} pixels and the target {other[0]}x{other[1]}"
     if min(w, h) < least:
-        return f"it has {w}x{h} pixels, fewer than the {least} asked for"
+        return f"it has {w}x{h} pixels, fewer than the {least} asked for, a smaller size would take it"
     if (modes[0] == "CMYK") != (modes[1] == "CMYK"):
         return "one of the two is CMYK and the other is not, so that all colours differ; convert both alike"
     return None
