@@ -176,6 +176,20 @@ def test_pure_noise_forms_see_the_forward_process_of_chapter_02(form):
     assert torch.equal(answer(config, source, x0, x_t, t, eps), eps)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_only_regression_is_deaf_to_t(form):
+    """The timesteps that reach the network while it is trained: those drawn, but one and the same for regression."""
+    heard = []
+
+    def network(x_t, t, condition):
+        heard.append(t)
+        return torch.zeros(len(x_t), 4, *x_t.shape[2:])
+
+    t, eps = torch.tensor([3, 70]), torch.zeros(2, 3, 16, 16)
+    restoration_loss(network, config_for(form), eps, eps, eps[:, :1], t, eps)
+    assert torch.equal(heard[0], torch.zeros_like(t) if form == "regression" else t)
+
+
 def test_region_worked_on_closes_gaps_and_is_one_pixel_wider():
     mask = torch.zeros(1, 1, 24, 24)
     mask[..., 4:8, 4:8] = 1
