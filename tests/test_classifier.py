@@ -345,6 +345,13 @@ def test_a_classifier_brings_labels_to_a_model_without(models, file, tmp_path, c
     assert threes != sample_with(plain, tmp_path, "--label", "4", "--classifier", file, "--guidance", 5)[1]
 
 
+@pytest.mark.parametrize("guide", [("--classifier", "digits-classifier"), ("--bad-model", "digits-early")])
+def test_shipped_guides_go_by_name(guide, tmp_path):
+    code, guided = sample_with("digits", tmp_path, "--guidance", 3, *guide)
+    assert code == 0
+    assert guided != sample_with("digits", tmp_path)[1]
+
+
 def test_guides_that_do_not_fit_cost_one_sentence(models, file, tmp_path, capsys):
     labelled, linear = models / "labelled.safetensors", models / "linear.safetensors"
     for words, named in (

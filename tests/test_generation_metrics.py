@@ -14,7 +14,7 @@ from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import load_images, to_float
 from ddpm_utils.errors import InputError
 from ddpm_utils.features import classifier_features, efficientnet_features
-from ddpm_utils.generation_metrics import coverage, kid, label_agreement, mmd2
+from ddpm_utils.generation_metrics import coverage, kid, kid_by_label, label_agreement, mmd2
 from ddpm_utils.unet import UNetConfig
 
 
@@ -72,6 +72,35 @@ def test_kid_grows_with_the_distance():
     values = [kid(a, draw(200, 8, 1, shift), subsets=10).mean for shift in (0.0, 0.3, 0.6, 1.2)]
     assert values == sorted(values)
     assert values[0] < 0.1 * values[1]
+
+
+def balanced(n, labels, seed, shift=0.0):
+    """n points of each label, 6 apart from label to label: features (n labels, 2) and labels."""
+    label = np.repeat(np.arange(labels), n)
+    return draw(n * labels, 2, seed) * 0.5 + np.stack([6 * label - 9 + shift, 0 * label], 1), label
+
+
+def test_by_label_is_the_mean_over_the_labels_in_whatever_order_the_images_come():
+    (a, la), (b, lb) = balanced(5, 3, 0), balanced(7, 3, 1)
+    expected = np.mean([mmd2(a[5 * k : 5 * k + 5], b[7 * k : 7 * k + 7]) for k in range(3)])
+    order = np.random.default_rng(0).permutation(21)
+    result = kid_by_label(a, la, b[order], lb[order])
+    assert result.mean == pytest.approx(expected, rel=1e-12)
+    assert (result.labels, result.n_real, result.n_generated) == (3, 15, 21)
+    assert "3 labels, n = 15 real and 21 generated" in str(result)
+
+
+def test_between_balanced_sets_kid_by_label_is_unbiased_and_kid_is_not():
+    pairs = [(balanced(10, 4, 2 * i), balanced(10, 4, 2 * i + 1)) for i in range(150)]
+    by_label = [kid_by_label(*a, *b).mean for a, b in pairs]
+    assert abs(np.mean(by_label)) < 3 * np.std(by_label) / 150**0.5
+    plain = [mmd2(a[0], b[0]) for a, b in pairs]
+    assert np.mean(plain) < -10 * np.std(plain) / 150**0.5
+
+
+def test_by_label_sees_labels_that_were_swapped():
+    (a, la), (b, lb) = balanced(20, 4, 0), balanced(20, 4, 1)
+    assert kid_by_label(a, la, b, lb[::-1]).mean > 100 * abs(kid_by_label(a, la, b, lb).mean)
 
 
 # --- coverage and density ---
@@ -140,6 +169,9 @@ def test_label_agreement_counts_the_likeliest_class():
         (lambda: kid(draw(5, 2, 0), draw(5, 2, 0), subsets=0), "got 0 of 1000"),
         (lambda: coverage(draw(5, 2, 0), draw(5, 2, 0)), "between 1 and 4.*got 5"),
         (lambda: label_agreement(np.zeros((3, 2)), np.zeros(4)), r"\(4,\)"),
+        (lambda: kid_by_label(draw(4, 2, 0), [0, 0, 1, 1], draw(4, 2, 0), [0, 0, 1]), "a label for each image"),
+        (lambda: kid_by_label(draw(4, 2, 0), [0, 0, 1, 1], draw(4, 2, 0), [0, 0, 0, 1]), "at least 2 real and 2 generated images of each"),
+        (lambda: kid_by_label(draw(4, 2, 0), [0, 0, 1, 1], draw(4, 2, 0), [0, 0, 2, 2]), "the same labels"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(call, named):

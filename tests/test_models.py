@@ -9,16 +9,35 @@ import pytest
 import torch
 
 from ddpm_utils.__main__ import build_parser
-from ddpm_utils.commands.train import settings
+from ddpm_utils.classifier import hold_out, load_classifier
+from ddpm_utils.commands import train, train_classifier
+from ddpm_utils.data import load_images
 from ddpm_utils.errors import InputError
+from ddpm_utils.features import classifier_features
 from ddpm_utils.generate import generate, start_noise
 from ddpm_utils.models import SHIPPED, load_model, shipped
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+MAKERS = {"train": (load_model, train.settings), "train-classifier": (load_classifier, train_classifier.settings)}
+
+
+def recipe_of(name):
+    return tomllib.loads((SHIPPED / f"{name}.toml").read_text())
+
+
+def arguments_of(name):
+    """What the parser makes of a recipe's command, and the command's name."""
+    words = shlex.split(recipe_of(name)["command"])
+    assert words[:3] == ["python", "-m", "ddpm_utils"]
+    return build_parser().parse_args(words[3:]), words[3]
+
+
+def log_of(name):
+    return [json.loads(line) for line in (SHIPPED / f"{name}.jsonl").read_text().splitlines()]
 
 
 def test_shipped_models_take_no_more_than_4_mb_and_the_retoucher_12():
-    assert {"digits", "retouch"} <= set(NAMES)
+    assert {"digits", "digits-classifier", "digits-early", "digits-judge", "retouch"} <= set(NAMES)
     for name in NAMES:
         size = sum(path.stat().st_size for path in SHIPPED.glob(f"{name}.*"))
         assert size <= (12_000_000 if name == "retouch" else 4_000_000)
@@ -26,23 +45,43 @@ def test_shipped_models_take_no_more_than_4_mb_and_the_retoucher_12():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recipe_beside_a_model_is_the_one_that_made_it(name):
-    recipe = tomllib.loads((SHIPPED / f"{name}.toml").read_text())
-    words = shlex.split(recipe["command"])
-    assert words[:3] == ["python", "-m", "ddpm_utils"]
-    config = load_model(shipped(name)).config
-    asked = settings(build_parser().parse_args(words[3:]))
-    assert replace(asked, network=config.network, start=config.start) == config
-    assert bool(config.start) == ("--start-from" in words)
+    recipe, (arguments, command) = recipe_of(name), arguments_of(name)
+    load, settings = MAKERS[command]
+    config = load(shipped(name)).config
+    assert replace(settings(arguments), network=config.network, start=config.start) == config
+    assert bool(config.start) == ("--start-from" in recipe["command"])
     assert {"seed", "data", "licence", "versions"} <= recipe.keys()
     assert recipe["seed"] == config.seed
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_log_beside_a_model_is_of_a_whole_run(name):
-    records = [json.loads(line) for line in (SHIPPED / f"{name}.jsonl").read_text().splitlines()]
+    records, (arguments, command) = log_of(name), arguments_of(name)
     steps = [r["step"] for r in records if "loss" in r]
     assert steps == sorted(set(steps))
-    assert records[-1]["epoch"] == pytest.approx(load_model(shipped(name)).config.epochs, abs=1)
+    if command == "train":
+        assert records[-1]["epoch"] == pytest.approx(arguments.max_epochs or arguments.epochs, abs=1)
+    else:
+        assert records[-1].keys() == {"step", "held_out", "accuracy"}
+        assert steps[-1] == records[-1]["step"]
+
+
+def test_the_early_digits_are_the_first_epochs_of_the_digits():
+    early, whole = ([(r["step"], r["loss"], r["lr"]) for r in log_of(name) if "loss" in r] for name in ("digits-early", "digits"))
+    common = [r for r in early if r in whole]
+    assert len(common) >= len(early) - 1  # the last line may be of a shorter interval
+    assert len(early) < len(whole) / 4
+    assert load_model(shipped("digits-early")).config == load_model(shipped("digits")).config
+
+
+@pytest.mark.parametrize("name", ["digits-classifier", "digits-judge"])
+def test_the_shipped_classifiers_read_digits_that_they_have_not_learned_from(name):
+    classifier, held_out = load_classifier(shipped(name)), arguments_of(name)[0].hold_out
+    _, unseen = hold_out(load_images("mnist5k"), held_out, classifier.config.seed)
+    assert len(unseen) == log_of(name)[-1]["held_out"]
+    right = classifier_features(classifier, unseen.images)[1].argmax(1) == unseen.labels
+    assert right.mean() > 0.95
+    assert classifier.accuracy == log_of(name)[-1]["accuracy"]
 
 
 def test_the_shipped_digits_have_ink_where_digits_have():
