@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from ddpm_utils.models import Model
 
 RESIDUAL_SCALE = 0.1  # retouching changes a pixel by about this much (of -1 .. 1): networks speak in these units
-MASK_LOSS = 0.1  # weight of the mask's cross-entropy beside the picture's loss
-GATE = (0.5, 0.8)  # predicted probability below which a pixel is left alone, and above which it gets the whole residual
-STEPS = dict(zip(FORMS, (1, 50, 10, 2)))  # network calls, unless asked otherwise
+MASK_LOSS = 0.3  # weight of the mask's cross-entropy beside the picture's loss
+GATE = (0.2, 0.5)  # predicted probability below which a pixel is left alone, and above which it gets the whole residual
+STEPS = dict(zip(FORMS, (1, 50, 10, 1)))  # network calls, unless asked otherwise
 
 
 # --- what a network sees, and what it should say ---
