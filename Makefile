@@ -7,7 +7,7 @@ COLAB := .venv-colab
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-colab test-browser mutants faults lint bench kaggle-record retouch-record lab notebooks html badges equations clean
+.PHONY: demo test test-colab test-browser mutants faults lint bench kaggle-record retouch-record guidance-record control-record lab notebooks html badges equations clean
 
 # Installed once; again when the requirements change.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -79,9 +79,18 @@ faults: $(VENV)/installed
 kaggle-record: $(VENV)/installed
 	$(BIN)/python tests/kaggle_record.py --record tests/records/kaggle.md
 
-# Time and peak memory of retouching a 24-megapixel photograph.
+# Time and peak memory of retouching a 24-megapixel photograph; what photographs without wrinkles lose, in tests/records/photographs.md.
 retouch-record: $(VENV)/installed
 	$(BIN)/python tests/retouch_record.py --model ddpm_utils/weights/retouch.safetensors
+	$(BIN)/python tests/photographs_record.py
+
+# Label agreement, KID and coverage of guided digits by scale; writes tests/records/guidance.md.
+guidance-record: $(VENV)/installed
+	$(BIN)/python tests/guidance_record.py --record tests/records/guidance.md
+
+# How well the shipped controls follow their hints; writes tests/records/control.md.
+control-record: $(VENV)/installed
+	$(BIN)/python tests/control_record.py --record tests/records/control.md
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -29,7 +29,7 @@ def control_trainer(base: Model, config: TrainConfig, data: HintedSet, hint: str
     Its network is a ControlInTraining; its average is the control to keep: `trainer.average_network().control`.
     """
     execution = execution or Execution()
-    base.network.to(execution.device)
+    base.network.to(execution.device, memory_format=execution.memory_format)
 
     def build(config: UNetConfig) -> ControlInTraining:
         return ControlInTraining(base.network, ControlNet.on(base.network, data.hint_channels, hint))

@@ -11,6 +11,7 @@ convolutions of a small one stay near 0 for thousands of steps, and the hint is 
 Zhang et al. 2023 (2302.05543).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -90,10 +91,13 @@ class Controlled(nn.Module):
 def controlled(base: UNet, controls: Sequence[tuple[ControlNet, Tensor, float]]) -> Controlled:
     """The base as it follows these hints: [(control, hint (B or 1, c, H, W), strength), …]; several controls add up.
 
-    strength: 1 as trained, 0 the base itself. Raises InputError for a control that was trained on another base.
+    strength: 1 as trained, 0 the base itself. Raises InputError for a control that was trained on another base and for a negative
+    strength.
     """
-    for control, _, _ in controls:
+    for control, _, strength in controls:
         check_base(control, base)
+        if not 0 <= strength < math.inf:
+            raise InputError(f"the strength of a control must be at least 0, 1 is as trained; got {strength}")
     return Controlled(base, controls).eval()
 
 

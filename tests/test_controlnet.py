@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.__main__ import main
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.control_training import hint_pictures
 from ddpm_utils.controlnet import (
@@ -19,7 +18,6 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_free
 from ddpm_utils.models import load_model, save_model, shipped, weights_digest
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, sample
-from ddpm_utils.synthetic.cars import TYPES
 from ddpm_utils.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=3)
@@ -224,31 +222,6 @@ def test_other_files_are_refused(tmp_path):
         load_control(tmp_path / "half.safetensors")
     with pytest.raises(InputError, match="at least 1 channel, got 0"):
         ControlNet(SMALL, 0)
-
-
-# --- the command ---
-
-
-@pytest.fixture
-def base_file(tmp_path):
-    config = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=len(TYPES))
-    path = tmp_path / "base.safetensors"
-    save_model(network(config), TrainConfig(network=config, timesteps=50, prediction="v", flip=True), TYPES, path)
-    return path
-
-
-def command(base, out, *more, hint="canny"):
-    words = ["train-control", str(base), "--hint", hint, "--data-path", "toy-cars:24", "--out", str(out), "--batch-size", "8"]
-    return main([*words, "--device", "cpu", "--warmup", "2", "--log-every", "2", "--sample-every", "0", *more])
-
-
-def test_a_resumed_control_ends_in_the_same_bits(base_file, tmp_path):
-    """Three epochs at once, or one and then the rest; the third part of a run also has another length in its command."""
-    assert command(base_file, tmp_path / "whole", "--epochs", "3", hint="segmentation") == 0
-    assert command(base_file, tmp_path / "parts", "--epochs", "1", hint="segmentation") == 0
-    assert command(base_file, tmp_path / "parts", "--epochs", "3", "--resume", hint="segmentation") == 0
-    files = [(tmp_path / name / "control.safetensors").read_bytes() for name in ("whole", "parts")]
-    assert files[0] == files[1]
 
 
 def test_hints_are_shown_as_pictures():

@@ -49,7 +49,7 @@ def cars():
 
 def test_canny_finds_the_border_of_a_square_and_nothing_else():
     image, ring = square()
-    agreement = edge_agreement(canny(image), ring)
+    agreement = edge_agreement(canny(image, sigma=1), ring)
     assert agreement.f1.item() == 1
     assert agreement.precision.item() == 1
     assert canny(image).unique().tolist() == [0, 1]
@@ -215,7 +215,8 @@ def dots(*places, size=12):
     ("found", "truth", "precision", "recall", "f1"),
     [
         (dots((3, 3)), dots((3, 3)), 1, 1, 1),
-        (dots((3, 3)), dots((4, 4)), 1, 1, 1),  # one pixel off, diagonally
+        (dots((3, 3)), dots((3, 4)), 1, 1, 1),  # one pixel off
+        (dots((3, 3)), dots((4, 4)), 0, 0, 0),  # diagonally: 1.4 pixels off
         (dots((3, 3)), dots((3, 5)), 0, 0, 0),  # two pixels off
         (dots((3, 3), (8, 8)), dots((3, 3)), 0.5, 1, 2 / 3),
         (dots((3, 3)), dots((3, 3), (8, 8), (9, 1), (1, 9)), 1, 0.25, 0.4),

@@ -17,7 +17,9 @@ from ddpm_utils.features import classifier_features
 from ddpm_utils.generate import generate, start_noise
 from ddpm_utils.models import SHIPPED, load_model, shipped
 
-NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+NAMES = sorted(
+    path.stem for path in SHIPPED.glob("*.safetensors") if not path.stem.startswith("toy-cars-")
+)  # controls: test_shipped_controls.py
 MAKERS = {"train": (load_model, train.settings), "train-classifier": (load_classifier, train_classifier.settings)}
 
 

@@ -3,30 +3,35 @@
 Models with labels draw each class equally often, a row or more a class, unless --label asks for one. --guidance S pulls images towards their
 label: 0 ignores it, 1 takes the model as it is, above 1 exaggerates. It does so by the model itself, or by --classifier, which any
 model can be guided by that was trained with the same noise; with --bad-model it leads away from the mistakes of a worse model.
+--control makes all images follow a hint, such as edges; several controls add up.
 """
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from ddpm_utils.classifier import load_classifier
+from ddpm_utils.controlnet import ControlNet, controlled, load_control
 from ddpm_utils.data import to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import choose_device, describe_device
 from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
 from ddpm_utils.generate import SAMPLERS, Guidance, generate, labels_in_rows, start_noise
-from ddpm_utils.models import Model, load_model
+from ddpm_utils.hint_files import hint_from_image, hint_from_picture
+from ddpm_utils.models import Model, file_or_shipped, load_model
 from ddpm_utils.sampling import Step
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model.safetensors that `train` wrote")
+    parser.add_argument("model", help="a model.safetensors that `train` wrote, or the name of a shipped model")
     parser.add_argument("--n", type=int, default=64, help="images (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
     parser.add_argument("--images", type=Path, help="folder for each image as a PNG of its own")
@@ -42,8 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     guidance.add_argument(
         "--guidance-rescale", type=float, default=0.0, help="share of the added contrast to take back, such as 0.7 (default %(default)s)"
     )
-    guidance.add_argument("--classifier", type=Path, help="a classifier.safetensors of `train-classifier` that guides instead of the model")
-    guidance.add_argument("--bad-model", type=Path, help="a worse model of the same images to lead away from, such as an early snapshot")
+    guidance.add_argument(
+        "--classifier", help="a classifier.safetensors of `train-classifier`, or a shipped one's name, that guides instead of the model"
+    )
+    guidance.add_argument(
+        "--bad-model", help="a worse model of the same images to lead away from, such as an early snapshot, or a shipped one's name"
+    )
+    add_control_arguments(parser)
     parser.add_argument("--label", help="name or number of the only class to draw")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default %(default)s)")
     parser.add_argument(
@@ -52,12 +62,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
 
 
+def add_control_arguments(parser: argparse.ArgumentParser) -> None:
+    control = parser.add_argument_group("controls; the other flags belong to the --control before them")
+
+    def add(flag: str, **settings) -> None:
+        control.add_argument(flag, dest="controls", action=InOrder, default=(), **settings)
+
+    add("--control", metavar="CONTROL", help="a control.safetensors of `train-control` with this model, or the name of a shipped control")
+    add("--hint-from", metavar="PICTURE", type=Path, help="draw its hint from this picture, of any size: canny, lines, scribble")
+    add("--hint-image", metavar="PICTURE", type=Path, help="this picture is its hint: a scribble of any size, others of the model's size")
+    add("--strength", metavar="S", type=float, help="0: as without it, 1: as trained (default 1)")
+
+
+class InOrder(argparse.Action):
+    """Collects (flag, value) of several flags in the order in which they were typed."""
+
+    def __call__(self, parser, namespace, value, option_string=None) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), (self.option_strings[0], value)))
+
+
 def run(args: argparse.Namespace) -> None:
     if args.n < 1 or args.batch_size < 1:
         raise InputError(f"--n and --batch-size must be at least 1, got {args.n} and {args.batch_size}")
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
-    model = load_model(args.model, device)
+    model = load_model(file_or_shipped(args.model), device)
+    if controls := chosen_controls(args.controls, device):
+        model = replace(model, network=controlled(model.network, controls))
     guidance = chosen_guidance(args, device)
     guidance.check(model.config)
     of_labels = model if model.config.network.classes or not guidance.classifier else guidance.classifier
@@ -85,15 +116,37 @@ def run(args: argparse.Namespace) -> None:
 
 def chosen_guidance(args: argparse.Namespace, device: torch.device) -> Guidance:
     """What the flags ask for, with its files read."""
-    bad = load_model(args.bad_model, device) if args.bad_model else None
-    classifier = load_classifier(args.classifier, device) if args.classifier else None
+    bad = load_model(file_or_shipped(args.bad_model), device) if args.bad_model else None
+    classifier = load_classifier(file_or_shipped(args.classifier), device) if args.classifier else None
     interval = tuple(args.guidance_interval) if args.guidance_interval else None
     return Guidance(args.guidance, interval, args.guidance_rescale, bad, classifier)
 
 
-def draw(
-    model: Model, x_T: torch.Tensor, label: torch.Tensor | None, guidance: Guidance, args: argparse.Namespace
-) -> tuple[torch.Tensor, list[Step]]:
+def chosen_controls(flags: tuple[tuple[str, str | Path | float], ...], device: str) -> list[tuple[ControlNet, Tensor, float]]:
+    """The controls that the flags ask for, in their order, with files read: (control, hint (1, c, H, W), strength)."""
+    asked: list[dict[str, str | Path | float]] = []
+    for flag, value in flags:
+        if flag == "--control":
+            asked.append({flag: value})
+        elif not asked:
+            raise InputError(f"{flag} {value} belongs to a control; put it behind a --control")
+        elif flag in asked[-1]:
+            raise InputError(f"the control {asked[-1]['--control']!r} has {flag} twice; leave one out")
+        else:
+            asked[-1][flag] = value
+    return [_control(device, **{flag.strip("-").replace("-", "_"): value for flag, value in one.items()}) for one in asked]
+
+
+def _control(device: str, control: str, hint_from: Path | None = None, hint_image: Path | None = None, strength: float = 1.0):
+    if (hint_from is None) == (hint_image is None):
+        found = "none" if hint_from is None else "both"
+        raise InputError(f"the control {control!r} needs either --hint-from or --hint-image, it has {found}")
+    network = load_control(file_or_shipped(control), device)
+    hint = hint_from_picture(network, hint_from) if hint_from else hint_from_image(network, hint_image)
+    return network, hint.to(device), strength
+
+
+def draw(model: Model, x_T: Tensor, label: Tensor | None, guidance: Guidance, args: argparse.Namespace) -> tuple[Tensor, list[Step]]:
     """All images (n, C, H, W), a batch at a time; and every step of the first batch, if a film or an animation wants it."""
     count = min(50, model.config.timesteps) if args.steps is None else args.steps
     results, film = [], []
@@ -120,7 +173,7 @@ def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path |
             raise InputError(f"there can be no folder {str(folder)!r}, because {str(blocking)!r} is a file; choose another name")
 
 
-def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None) -> torch.Tensor | None:
+def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None) -> Tensor | None:
     """Labels (n,) for the images: all of the class `wanted` (a name or number), or all classes in turn; None without labels."""
     if count is None:
         if wanted is not None:
@@ -135,7 +188,7 @@ def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: i
     raise InputError(f"--label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
 
 
-def layout(n: int, label: torch.Tensor | None, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+def layout(n: int, label: Tensor | None, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     """Columns of the grid and the names of its rows: a row a class where that comes out even, else a square."""
     if label is not None and len(label.unique()) == len(classes) and n % len(classes) == 0:
         return n // len(classes), classes

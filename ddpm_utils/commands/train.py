@@ -8,6 +8,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from ddpm_utils.execution import (
     leave_processes,
     precision_of,
 )
-from ddpm_utils.models import Model, load_model, shipped, weights_digest
+from ddpm_utils.models import Model, file_or_shipped, load_model, weights_digest
 from ddpm_utils.pairs import load_pairs
 from ddpm_utils.schedules import SCHEDULES
 from ddpm_utils.session import SessionOptions, check_folder, train
@@ -169,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
         model = model_to_start_from(args.start_from, config)
         config, start = replace(config, start=weights_digest(model.network)), model.network.state_dict()
     check_data(config, data)
-    precision, why = (asked, "as asked") if args.precision != "auto" else choose_precision(execution, config, data, options)
+    precision, why = choose_precision(args.precision, execution, options, lambda scratch: Trainer(config, data, scratch))
     execution = replace(execution, precision=precision)
     if execution.is_first:
         labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
@@ -186,7 +187,7 @@ def run(args: argparse.Namespace) -> int:
 
 def model_to_start_from(name: str, config: TrainConfig) -> Model:
     """The model of this file or shipped under this name; InputError where its network or form differ from the run's."""
-    model = load_model(Path(name) if Path(name).suffix == ".safetensors" else shipped(name))
+    model = load_model(file_or_shipped(name))
     theirs = replace(model.config.network, image_size=config.network.image_size, attention=config.network.attention)
     for what, mine, other in (("network", config.network, theirs), ("form", config.form, model.config.form)):
         if mine != other:
@@ -205,8 +206,13 @@ def next_command() -> str:
     return shlex.join([*(["torchrun", "--nproc-per-node", world] if world else ["python"]), "-m", "ddpm_utils", *words, resume])
 
 
-def choose_precision(execution: Execution, config: TrainConfig, data: ImageSet, options: SessionOptions) -> tuple[str, str]:
-    """(precision, why): that of the state to be resumed, that of the GPU, or what this CPU is measured to gain from."""
+def choose_precision(asked: str, execution: Execution, options: SessionOptions, trainer: Callable[[Execution], Trainer]) -> tuple[str, str]:
+    """(precision, why): as asked, or with "auto" that of the state to be resumed, that of the GPU, or what this CPU is measured to gain from.
+
+    trainer: makes a scratch trainer of the run, to be timed.
+    """
+    if asked != "auto":
+        return asked, "as asked"
     if options.resume:
         path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
         before = read_state(path)["execution"] if path else None
@@ -218,7 +224,7 @@ def choose_precision(execution: Execution, config: TrainConfig, data: ImageSet, 
     def time_step(precision: str) -> None:
         scratch[precision].train_step()
 
-    scratch = {p: Trainer(config, data, replace(execution, precision=p)) for p in ("fp32", "bf16")}
+    scratch = {p: trainer(replace(execution, precision=p)) for p in ("fp32", "bf16")}
     gains, why = cpu_gains_from_bf16(time_step)
     return "bf16" if gains else "fp32", why
 

@@ -5,26 +5,28 @@ control.safetensors (the control, apart from its base), loss.png, samples/ (hint
 """
 
 import argparse
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 from ddpm_utils.budget import Limits
-from ddpm_utils.commands.train import next_command
+from ddpm_utils.commands.train import choose_precision, next_command
 from ddpm_utils.config import DECAYS, TrainConfig
 from ddpm_utils.control_training import control_trainer, train_control
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
 from ddpm_utils.doctor import check_device
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import Execution, choose_device, describe_device, precision_of
+from ddpm_utils.execution import PRECISIONS, Execution, choose_device, describe_device
 from ddpm_utils.hints import EXACT, HINTS, with_hints
-from ddpm_utils.models import Model, load_model
+from ddpm_utils.models import Model, file_or_shipped, load_model
 from ddpm_utils.session import SessionOptions, check_folder
+from ddpm_utils.training import Trainer
 from ddpm_utils.unet import parameter_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join([*HINTS, *EXACT])
-    parser.add_argument("base", type=Path, help="the model file to control, of `python -m ddpm_utils train`")
+    parser.add_argument("base", metavar="MODEL", help="the model to control: a file of `train`, or the name of a shipped model")
     parser.add_argument("--hint", required=True, help=f"{names}, or a folder of hint images named like the images")
     parser.add_argument(
         "--data-path", required=True, help=f"a folder of images, kaggle:OWNER/SLUG, or {', '.join([*EMBEDDED, *KAGGLE_HANDLES])}"
@@ -51,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-every", type=int, default=500, help="steps between two grids of samples, 0: none (default %(default)s)")
     parser.add_argument("--max-hours", type=float, help="of this session; it stops cleanly before, to be resumed (default: none)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+    parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto", help="auto goes by the device (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    base = load_model(args.base)
+    base = load_model(file_or_shipped(args.base))
     if base.config.form is not None:
         raise InputError("this model retouches pictures; a control needs one that generates them")
     if args.steps is not None and args.steps < 1:
@@ -64,13 +67,18 @@ def run(args: argparse.Namespace) -> int:
     check_folder(options)
     device = choose_device(args.device)
     check_device(device)
+    execution = Execution(device, "fp32" if args.precision == "auto" else args.precision)
     images = load_images(args.data_path, base.config.network.image_size)
     check_classes(base, images)
     data = with_hints(images, args.hint, args.drop_hint, args.data_path)
     steps_per_epoch = max(1, len(data) // args.batch_size)
     config = settings(args, base.config, args.epochs if args.steps is None else -(-args.steps // steps_per_epoch))
-    precision, why = precision_of(device)
-    trainer = control_trainer(base, config, data, Path(args.hint).name, Execution(device, precision))
+
+    def trainer_on(execution: Execution, base: Model) -> Trainer:
+        return control_trainer(base, config, data, Path(args.hint).name, execution)
+
+    precision, why = choose_precision(args.precision, execution, options, lambda scratch: trainer_on(scratch, copy.deepcopy(base)))
+    trainer = trainer_on(replace(execution, precision=precision), base)
     print(f"data: {len(data):,} images of {data.size} px with {args.hint}, hints of {data.hint_channels} channels")
     print(f"device: {describe_device(device)}; precision {precision} ({why})")
     print(parameter_table(trainer.network.control, 1))

@@ -1,0 +1,129 @@
+"""How well the shipped controls follow their hints, on toy cars that no training has seen. `make control-record`.
+
+    python tests/control_record.py [--n 100] [--steps 20] [--record tests/records/control.md]
+
+1. Four rows for each kind of hint: without the control, with the right hint, with shuffled hints, and real pictures.
+2. Canny at strengths from 0 to 1: the more, the closer.
+3. Two controls summed.
+4. The base before and after a control was trained on it, bit by bit, and the digest that each control names as its base's.
+"""
+
+import argparse
+import sys
+import time
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from ddpm_utils.adherence import MEASURES, agreement, draw, four_rows, hints_of
+from ddpm_utils.car_reader import CarReader, train_reader
+from ddpm_utils.control_training import control_trainer
+from ddpm_utils.controlnet import ControlNet, load_control
+from ddpm_utils.data import load_images
+from ddpm_utils.hints import with_hints
+from ddpm_utils.models import SHIPPED, Model, load_model, shipped, weights_digest
+from ddpm_utils.synthetic.cars import CarSet
+
+STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+READER_STEPS = 500
+BASE = "toy-cars"
+
+
+def shown(values: torch.Tensor) -> str:
+    """Mean and its standard error."""
+    return f"{values.mean():.3f} ± {values.std() / len(values) ** 0.5:.3f}"
+
+
+def adherence(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int):
+    """Part 1: (lines, whether each kind of hint is followed)."""
+    plain = draw(base, labels, steps=steps)
+    lines, good = ["| hint | measure | uncontrolled | right | shuffled | real | CPU minutes |", "|---|---|---|---|---|---|---|"], []
+    for hint, control in controls.items():
+        data = with_hints(cars, hint)
+        rows = four_rows(hint, plain, draw(base, labels, [(control, hints_of(data), 1.0)], steps), data, reader)
+        minutes = tomllib.loads((SHIPPED / f"{BASE}-{hint}.toml").read_text())["cpu_minutes"]
+        lines.append(f"| {hint} | {MEASURES[hint]} | {' | '.join(shown(row) for row in rows.values())} | {minutes} |")
+        print(lines[-1], flush=True)
+        means = {name: row.mean().item() for name, row in rows.items()}
+        good.append(means["right"] > max(means["uncontrolled"], means["shuffled"]))
+        if hint == "canny":
+            good.append(means["right"] >= 0.70 and means["shuffled"] <= 0.35 and minutes <= 20)
+    return lines, all(good)
+
+
+def sweep(base: Model, control: ControlNet, cars: CarSet, labels: torch.Tensor, steps: int):
+    """Part 2: (lines, whether F1 rises with every strength)."""
+    hints = hints_of(with_hints(cars, "canny"))
+    found = [agreement("canny", draw(base, labels, [(control, hints, strength)], steps), hints) for strength in STRENGTHS]
+    monotone = all(a.mean() < b.mean() for a, b in pairwise(found))
+    header = f"| strength | {' | '.join(f'{s:g}' for s in STRENGTHS)} |"
+    return [header, "|---" * (len(STRENGTHS) + 1) + "|", f"| edge F1 | {' | '.join(shown(f) for f in found)} |"], monotone
+
+
+def together(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int):
+    """Part 3: lines and segmentation of the same cars, alone and summed."""
+    hints = {name: hints_of(with_hints(cars, name)) for name in ("lines", "segmentation")}
+    lines, right = ["| controls | line recall | mIoU |", "|---|---|---|"], {}
+    for names in (("lines",), ("segmentation",), ("lines", "segmentation")):
+        images = draw(base, labels, [(controls[name], hints[name], 1.0) for name in names], steps)
+        right[names] = [agreement(name, images, hints[name], reader) for name in hints]
+        lines.append(f"| {' + '.join(names)} | {' | '.join(shown(values) for values in right[names])} |")
+    both = right["lines", "segmentation"]
+    return lines, bool(both[0].mean() > right["segmentation",][0].mean() and both[1].mean() > right["lines",][1].mean())
+
+
+def untouched(base: Model, controls: dict[str, ControlNet]):
+    """Part 4."""
+    before = {name: w.clone() for name, w in base.network.state_dict().items()}
+    digest = weights_digest(base.network)
+    data = with_hints(load_images(f"{BASE}:256", base.config.network.image_size), "canny")
+    trainer = control_trainer(base, base.config, data, "canny")
+    for _ in trainer.run(until=4):
+        pass
+    equal = all(torch.equal(w, before[name]) for name, w in base.network.state_dict().items())
+    moved = sum(
+        not torch.equal(w, new) for w, new in zip(ControlNet.on(base.network, 1).parameters(), trainer.network.control.parameters())
+    )
+    named = {hint: control.base_digest for hint, control in controls.items()}
+    lines = [
+        f"- digest of the base: {digest[:16]}; after 4 more steps of training a control, which moved {moved} of its tensors: "
+        f"{weights_digest(base.network)[:16]}; every weight {'equal, bit by bit' if equal else 'NOT EQUAL'}",
+        *(f"- the control {hint} was trained on {name[:16]}" for hint, name in named.items()),
+    ]
+    return lines, equal and moved > 0 and set(named.values()) == {digest}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--record", type=Path)
+    args = parser.parse_args()
+    started = time.process_time()
+    base = load_model(shipped(BASE))
+    size = base.config.network.image_size
+    controls = {hint: load_control(shipped(f"{BASE}-{hint}")) for hint in MEASURES}
+    test = load_images(f"{BASE}:{10 * args.n}", size, split="test")
+    labels = torch.from_numpy(test.labels)
+    reader = train_reader(load_images(BASE, size), READER_STEPS)
+    parts = {
+        "Four rows": adherence(base, controls, test, labels, reader, args.steps),
+        "Canny by strength": sweep(base, controls["canny"], test, labels, args.steps),
+        "Two controls summed": together(base, controls, test, labels, reader, args.steps),
+        "The base": untouched(base, controls),
+    }
+    text = ["# Control record", "", "Written by `make control-record`.", ""]
+    text += [f"{len(test)} toy cars of the test split, {size} px, with their labels; DDIM in {args.steps} steps; mean ± standard error."]
+    text += ["Parts and depths of pictures are read by a network that was trained on real cars; the last column is the control's training."]
+    for title, (lines, good) in parts.items():
+        text += ["", f"## {title}", "", *lines, "", "As it should be." if good else "NOT AS IT SHOULD BE."]
+    print("\n".join([*text, f"({(time.process_time() - started) / 60:.1f} CPU minutes)"]))
+    if args.record:
+        args.record.write_text("\n".join(text) + "\n")
+    return 0 if all(good for _, good in parts.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

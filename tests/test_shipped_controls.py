@@ -1,0 +1,45 @@
+"""The controls that come with the package: small, on the shipped cars, followed; and the recipe beside each is the one that made it."""
+
+import json
+import shlex
+import tomllib
+
+import pytest
+import torch
+
+from ddpm_utils.__main__ import build_parser
+from ddpm_utils.adherence import MEASURES, agreement, draw, hints_of
+from ddpm_utils.controlnet import load_control
+from ddpm_utils.data import load_images
+from ddpm_utils.hints import with_hints
+from ddpm_utils.models import SHIPPED, load_model, shipped, weights_digest
+
+
+@pytest.mark.parametrize("hint", MEASURES)
+def test_a_shipped_control_is_what_its_recipe_makes_on_the_shipped_cars_in_20_cpu_minutes(hint):
+    files = {path.suffix: path for path in SHIPPED.glob(f"toy-cars-{hint}.*")}
+    assert sum(path.stat().st_size for path in files.values()) <= 4_000_000
+    recipe = tomllib.loads(files[".toml"].read_text())
+    words = shlex.split(recipe["command"])
+    assert words[:4] == ["python", "-m", "ddpm_utils", "train-control"]
+    asked = build_parser().parse_args(words[3:])
+    control = load_control(files[".safetensors"])
+    assert (control.hint, asked.hint, asked.data_path) == (hint, hint, "toy-cars")
+    assert control.base_digest == weights_digest(load_model(shipped("toy-cars")).network)
+    assert recipe["seed"] == asked.seed
+    assert 0 < recipe["cpu_minutes"] <= 20
+    assert {"data", "licence", "versions"} <= recipe.keys()
+    records = [json.loads(line) for line in files[".jsonl"].read_text().splitlines()]
+    steps = [r["step"] for r in records]
+    assert steps == sorted(set(steps))
+    assert records[-1]["epoch"] == pytest.approx(asked.epochs, abs=1)
+
+
+def test_the_shipped_edges_are_followed():
+    """Sixteen cars in ten steps; tests/records/control.md has all hints, and more of them."""
+    base, control = load_model(shipped("toy-cars")), load_control(shipped("toy-cars-canny"))
+    data = with_hints(load_images("toy-cars:160", 32, split="test"), "canny")
+    hints = hints_of(data)
+    images = draw(base, torch.from_numpy(data.labels), [(control, hints, 1.0)], steps=10)
+    right, shuffled = (agreement("canny", x, hints).mean().item() for x in (images, images.roll(1, 0)))
+    assert right > shuffled + 0.2

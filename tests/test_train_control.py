@@ -1,0 +1,134 @@
+"""`train-control` as people type it, and a control that learns: from a base file to a control's, resumed, refused, followed."""
+
+import json
+
+import pytest
+import torch
+
+from ddpm_utils.__main__ import main
+from ddpm_utils.checkpoints import list_states, read_state
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.control_training import control_trainer
+from ddpm_utils.controlnet import controlled, load_control
+from ddpm_utils.data import load_images, to_float
+from ddpm_utils.diffusion import training_loss
+from ddpm_utils.execution import Execution
+from ddpm_utils.hints import with_hints
+from ddpm_utils.models import Model, load_model, save_model, weights_digest
+from ddpm_utils.synthetic.cars import TYPES
+from ddpm_utils.unet import UNet, UNetConfig
+
+
+def network(config, seed=0):
+    """A network as if trained: no weight is zero, as some are at the start."""
+    generator = torch.Generator().manual_seed(seed)
+    base = UNet(config)
+    with torch.no_grad():
+        for p in base.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=generator) if p.ndim > 1 else p + 0.1 * torch.randn(p.shape, generator=generator))
+    return base.eval()
+
+
+@pytest.fixture
+def base_file(tmp_path):
+    config = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=len(TYPES))
+    path = tmp_path / "base.safetensors"
+    save_model(network(config), TrainConfig(network=config, timesteps=50, prediction="v", flip=True), TYPES, path)
+    return path
+
+
+def command(base, out, *more, hint="canny"):
+    words = ["train-control", str(base), "--hint", hint, "--data-path", "toy-cars:24", "--out", str(out), "--batch-size", "8"]
+    return main([*words, "--device", "cpu", "--precision", "fp32", "--warmup", "2", "--log-every", "2", "--sample-every", "0", *more])
+
+
+def test_train_control_from_one_end_to_the_other(base_file, tmp_path, capsys):
+    before = base_file.read_bytes()
+    assert (
+        command(base_file, tmp_path / "run", "--steps", "4", "--sample-every", "3", "--drop-hint", "0.2") == 0
+    )  # 4 steps are 2 epochs of 3
+    assert base_file.read_bytes() == before
+    out = tmp_path / "run"
+    status = json.loads((out / "status.json").read_text())
+    assert (status["status"], status["step"]) == ("done", 6)
+    assert len((out / "log.jsonl").read_text().splitlines()) == 3
+    assert (out / "samples" / "step-0000003.png").exists()
+    assert not (out / "model.safetensors").exists()
+    base, control = load_model(base_file), load_control(out / "control.safetensors")
+    assert control.hint == "canny"
+    hint = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    x_t, t = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.arange(4) * 10
+    with torch.no_grad():
+        assert not torch.equal(controlled(base.network, [(control, hint, 1.0)])(x_t, t), base.network(x_t, t))
+    assert "hint_encoder" in capsys.readouterr().out
+
+
+def test_a_resumed_control_ends_in_the_same_bits(base_file, tmp_path):
+    """Three epochs at once, or one and then the rest; the third part of a run also has another length in its command."""
+    assert command(base_file, tmp_path / "whole", "--epochs", "3", hint="segmentation") == 0
+    assert command(base_file, tmp_path / "parts", "--epochs", "1", hint="segmentation") == 0
+    assert command(base_file, tmp_path / "parts", "--epochs", "3", "--resume", hint="segmentation") == 0
+    files = [(tmp_path / name / "control.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert files[0] == files[1]
+
+
+def test_a_control_trains_in_the_precision_asked_for_and_in_its_layout(base_file, tmp_path):
+    for precision, layout in (("bf16", torch.contiguous_format), ("fp32", torch.channels_last)):
+        assert command(base_file, tmp_path / precision, "--epochs", "1", "--precision", precision) == 0
+        (state,) = list_states(tmp_path / precision)
+        assert read_state(state)["execution"]["precision"] == precision
+        base = load_model(base_file)
+        data = with_hints(load_images("toy-cars:64", 16), "canny")
+        control_trainer(base, base.config, data, "canny", Execution(precision=precision))
+        assert base.network.down[0].blocks[0].conv1.weight.is_contiguous(memory_format=layout)
+
+
+def test_wrong_requests_are_told_in_a_sentence(base_file, tmp_path, capsys):
+    def refused(*words, match, **options):
+        assert command(*words, **options) == 2
+        said = capsys.readouterr().err
+        assert match in said
+        assert said.count("\n") == 1
+
+    out = tmp_path / "run"
+    assert command(base_file, out, "--epochs", "1") == 0
+    capsys.readouterr()
+    refused(base_file, out, match="already holds a run")
+    refused(base_file, out, "--resume", "--epochs", "2", hint="lines", match="has the hint 'canny', this one 'lines'")
+    other = tmp_path / "other.safetensors"
+    model = load_model(base_file)
+    save_model(network(model.config.network, seed=5), model.config, TYPES, other)
+    refused(other, out, "--resume", "--epochs", "2", match="has the base")
+    fresh = tmp_path / "fresh"
+    refused(base_file, fresh, hint="cany", match="a hint must be one of canny, lines, scribble, segmentation, depth or a folder")
+    refused(base_file, fresh, "--steps", "0", match="steps must be at least 1, got 0")
+    refused(base_file, fresh, "--lr", "0", match="lr must be above 0")
+    refused(base_file, fresh, "--drop-hint", "1", match="must lie in [0, 1), got 1")
+    refused(base_file, fresh, "--precision", "fp16", match="precision fp16 needs a CUDA GPU")
+    refused("cars", fresh, match="there is no shipped model 'cars'")
+    save_model(model.network, model.config, tuple("abcdefg"), other)
+    refused(other, fresh, match="the base was trained on the classes a, b, c")
+    assert not fresh.exists()
+
+
+def test_a_control_learns_to_follow_its_hint():
+    """8-px digits with a hint that is the digit itself: after 60 steps the right hint explains the image better than another digit's does."""
+    small = UNetConfig(image_size=8, channels=1, width=16, multipliers=(1, 2), blocks=1, attention=(), middle_attention=False, groups=8)
+    config = TrainConfig(network=small, prediction="x0", epochs=9, batch_size=32, lr=1e-3, warmup=5, ema_decay=0.9)
+    base = Model(network(small), config, (), {})
+    data = load_images("digits", 8)
+    digest = weights_digest(base.network)
+    trainer = control_trainer(base, config, with_hints(data, lambda images: images / 2 + 0.5), "itself")
+    for _ in trainer.run(until=60):
+        pass
+    control = trainer.average_network().control
+    generator = torch.Generator().manual_seed(0)
+    x0 = to_float(data.images[:64])
+    t, eps = torch.randint(200, config.timesteps, (64,), generator=generator), torch.randn(x0.shape, generator=generator)
+    with torch.no_grad():
+        right, shuffled = (
+            training_loss(controlled(base.network, [(control, h, 1.0)]), trainer.schedule, x0, t, eps, "x0").mean().item()
+            for h in (x0 / 2 + 0.5, x0.roll(1, 0) / 2 + 0.5)
+        )
+    assert right < 0.8 * shuffled
+    assert weights_digest(base.network) == digest
