@@ -154,8 +154,8 @@ def test_names_and_steps_tell_the_form_and_the_samples():
         ("palette, mean of 3", 150),
         ("residual", 10),
         ("residual, mean of 3", 30),
-        ("anchored", 2),
-        ("anchored, mean of 3", 6),
+        ("anchored", 1),
+        ("anchored, mean of 3", 3),
     ]
     assert [(m.name, m.steps) for m in model_methods(make_model("anchored"), "mine", steps=7, samples=1)] == [("mine", 7)]
 
@@ -186,13 +186,15 @@ def test_a_mean_row_is_the_mean_of_that_many_samples_and_batches_draw_other_nois
 
 
 def test_a_model_touches_only_pixels_of_its_predicted_mask():
-    pairs = make_pairs(2)
-    for method in model_methods(make_model("anchored", seed=3), samples=2, steps=2):
+    """There it touches all but those that it would change by less than half a level, which rounding takes away."""
+    pairs, model = make_pairs(2), make_model("anchored", seed=3)
+    for samples, method in zip((1, 2), model_methods(model, samples=2, steps=2)):
         outputs, where = method.retouch(pairs.sources, 0)
         touched = (outputs != pairs.sources).any(-1)
         assert 0 < touched.mean() < 1
         assert not (touched & ~where).any()
-        assert (where & ~touched).mean() < 0.05  # below half a level
+        levels = 127.5 * restore(model, to_float(pairs.sources), 2, samples, 0).residual.abs().amax(1).numpy()
+        assert levels[where & ~touched].max(initial=0) <= 0.5 + 1e-3  # float32 around 255
 
 
 def test_one_flat_target_does_not_spoil_the_gradient_ratio():
