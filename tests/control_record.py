@@ -11,11 +11,11 @@
 import argparse
 import sys
 import time
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 
 import torch
+from recipes import recipe_of
 
 from ddpm_utils.adherence import MEASURES, agreement, draw, four_rows, hints_of
 from ddpm_utils.car_reader import CarReader, train_reader
@@ -23,7 +23,7 @@ from ddpm_utils.control_training import control_trainer
 from ddpm_utils.controlnet import ControlNet, load_control
 from ddpm_utils.data import load_images
 from ddpm_utils.hints import with_hints
-from ddpm_utils.models import SHIPPED, Model, load_model, shipped, weights_digest
+from ddpm_utils.models import Model, load_model, shipped, weights_digest
 from ddpm_utils.synthetic.cars import CarSet
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -43,7 +43,7 @@ def adherence(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels
     for hint, control in controls.items():
         data = with_hints(cars, hint)
         rows = four_rows(hint, plain, draw(base, labels, [(control, hints_of(data), 1.0)], steps), data, reader)
-        minutes = tomllib.loads((SHIPPED / f"{BASE}-{hint}.toml").read_text())["cpu_minutes"]
+        minutes = recipe_of(f"{BASE}-{hint}")["cpu_minutes"]
         lines.append(f"| {hint} | {MEASURES[hint]} | {' | '.join(shown(row) for row in rows.values())} | {minutes} |")
         print(lines[-1], flush=True)
         means = {name: row.mean().item() for name, row in rows.items()}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from networks import as_if_trained, stirred
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.control_training import hint_pictures
@@ -18,19 +19,9 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_free
 from ddpm_utils.models import load_model, save_model, shipped, weights_digest
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, sample
-from ddpm_utils.unet import UNet, UNetConfig
+from ddpm_utils.unet import UNetConfig
 
 SMALL = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=3)
-
-
-def network(config=SMALL, seed=0):
-    """A network as if trained: no weight is zero, as some are at the start."""
-    generator = torch.Generator().manual_seed(seed)
-    base = UNet(config)
-    with torch.no_grad():
-        for p in base.parameters():
-            p.copy_(0.1 * torch.randn(p.shape, generator=generator) if p.ndim > 1 else p + 0.1 * torch.randn(p.shape, generator=generator))
-    return base.eval()
 
 
 def inputs(config=SMALL, B=4, channels=1, seed=1):
@@ -40,22 +31,13 @@ def inputs(config=SMALL, B=4, channels=1, seed=1):
     return x_t, torch.arange(B) * 100, hint, torch.arange(B) % 3
 
 
-def stirred(control, seed=2):
-    """The control as if trained: every weight moved."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in control.parameters():
-            p.add_(0.05 * torch.randn(p.shape, generator=generator))
-    return control
-
-
 # --- at the start, and at strength 0 ---
 
 
 @pytest.mark.parametrize("patch", [1, 2])
 def test_a_new_control_is_the_base_itself(patch):
     config = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=2, attention=(8,), groups=8, classes=3, patch=patch)
-    base = network(config)
+    base = as_if_trained(config)
     x_t, t, hint, label = inputs(config, channels=3)
     network_ = controlled(base, [(ControlNet.on(base, 3), hint, 1.0)])
     with torch.no_grad():
@@ -64,7 +46,7 @@ def test_a_new_control_is_the_base_itself(patch):
 
 
 def test_strength_zero_is_the_base_itself_and_more_is_more():
-    base = network()
+    base = as_if_trained(SMALL)
     x_t, t, hint, label = inputs()
     control = stirred(ControlNet.on(base, 1))
     with torch.no_grad():
@@ -77,7 +59,7 @@ def test_strength_zero_is_the_base_itself_and_more_is_more():
 
 def test_the_copy_sees_the_hint_only_through_zeros_at_first():
     """The encoder's features are the base's own whatever the hint, until the last layer of the hint encoder has moved."""
-    base = network()
+    base = as_if_trained(SMALL)
     x_t, t, hint, label = inputs()
     control = ControlNet.on(base, 1)
     with torch.no_grad():
@@ -95,7 +77,7 @@ def test_the_copy_sees_the_hint_only_through_zeros_at_first():
 
 
 def test_controls_add_up():
-    base = network()
+    base = as_if_trained(SMALL)
     x_t, t, hint, label = inputs()
     other_hint = inputs(channels=2, seed=5)[2]
     a, b = stirred(ControlNet.on(base, 1), 3), stirred(ControlNet.on(base, 2), 4)
@@ -115,7 +97,7 @@ def test_controls_add_up():
 
 
 def test_one_hint_serves_a_batch_and_a_doubled_batch():
-    base = network()
+    base = as_if_trained(SMALL)
     x_t, t, hint, label = inputs()
     control = stirred(ControlNet.on(base, 1))
     with torch.no_grad():
@@ -129,7 +111,7 @@ def test_one_hint_serves_a_batch_and_a_doubled_batch():
 
 
 def test_every_sampler_and_guidance_works_with_a_controlled_network():
-    base = network()
+    base = as_if_trained(SMALL)
     _, _, hint, label = inputs()
     config = TrainConfig(network=SMALL, timesteps=20, prediction="v")
     schedule = config.noise_schedule()
@@ -152,7 +134,7 @@ def noise(sampler):
 
 def test_zeros_give_way_one_after_the_other_and_the_base_never_moves():
     """Step 1 reaches the zero convolutions, step 2 the copy and the hint's last layer, step 3 every parameter."""
-    base = network()
+    base = as_if_trained(SMALL)
     before = {name: w.clone() for name, w in base.state_dict().items()}
     control = ControlNet.on(base, 1)
     training = ControlInTraining(base, control).train()
@@ -180,7 +162,7 @@ def test_zeros_give_way_one_after_the_other_and_the_base_never_moves():
 
 
 def test_a_control_file_holds_the_control_alone_and_knows_its_base(tmp_path):
-    base = network()
+    base = as_if_trained(SMALL)
     control = stirred(ControlNet.on(base, 1, "canny"))
     save_control(control, tmp_path / "c.safetensors")
     loaded = load_control(tmp_path / "c.safetensors")
@@ -195,7 +177,7 @@ def test_a_control_file_holds_the_control_alone_and_knows_its_base(tmp_path):
 
 
 def test_a_base_of_other_weights_is_refused(tmp_path):
-    base, other = network(), network(seed=9)
+    base, other = as_if_trained(SMALL), as_if_trained(SMALL, seed=9)
     hint = inputs()[2]
     control = ControlNet.on(base, 1, "canny")
     with pytest.raises(InputError, match="the control 'canny' was trained on another base"):

@@ -1,14 +1,11 @@
 """The models that come with the package: they load, are small, and the recipe beside each is the one that made it."""
 
-import json
-import shlex
-import tomllib
 from dataclasses import replace
 
 import pytest
 import torch
+from recipes import arguments_of, bytes_of, log_of, recipe_of
 
-from ddpm_utils.__main__ import build_parser
 from ddpm_utils.classifier import hold_out, load_classifier
 from ddpm_utils.commands import train, train_classifier
 from ddpm_utils.data import load_images
@@ -23,26 +20,10 @@ NAMES = sorted(
 MAKERS = {"train": (load_model, train.settings), "train-classifier": (load_classifier, train_classifier.settings)}
 
 
-def recipe_of(name):
-    return tomllib.loads((SHIPPED / f"{name}.toml").read_text())
-
-
-def arguments_of(name):
-    """What the parser makes of a recipe's command, and the command's name."""
-    words = shlex.split(recipe_of(name)["command"])
-    assert words[:3] == ["python", "-m", "ddpm_utils"]
-    return build_parser().parse_args(words[3:]), words[3]
-
-
-def log_of(name):
-    return [json.loads(line) for line in (SHIPPED / f"{name}.jsonl").read_text().splitlines()]
-
-
 def test_shipped_models_take_no_more_than_4_mb_and_the_retoucher_12():
     assert {"digits", "digits-classifier", "digits-early", "digits-judge", "retouch"} <= set(NAMES)
     for name in NAMES:
-        size = sum(path.stat().st_size for path in SHIPPED.glob(f"{name}.*"))
-        assert size <= (12_000_000 if name == "retouch" else 4_000_000)
+        assert bytes_of(name) <= (12_000_000 if name == "retouch" else 4_000_000)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from networks import stirred
 from PIL import Image
 
 from ddpm_utils.__main__ import main
@@ -20,23 +21,15 @@ SMALL = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attent
 CHANNELS = {"canny": 1, "scribble": 1, "segmentation": 5, "depth": 1, "mine": 3}
 
 
-def stirred(network, seed):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in network.parameters():
-            p.add_(0.1 * torch.randn(p.shape, generator=generator))
-    return network
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A folder with a base, controls of all kinds for it, one for another base, and a photograph of 40 x 30 pixels."""
     folder = tmp_path_factory.mktemp("controls")
-    base = stirred(UNet(SMALL), 0)
+    base = stirred(UNet(SMALL), 0, 0.1)
     save_model(base, TrainConfig(network=SMALL, timesteps=50, prediction="v"), TYPES, folder / "base.safetensors")
     for i, (hint, channels) in enumerate(CHANNELS.items()):
-        save_control(stirred(ControlNet.on(base, channels, hint), i + 1), folder / f"{hint}.safetensors")
-    save_control(ControlNet.on(stirred(UNet(SMALL), 9), 1, "canny"), folder / "foreign.safetensors")
+        save_control(stirred(ControlNet.on(base, channels, hint), i + 1, 0.1), folder / f"{hint}.safetensors")
+    save_control(ControlNet.on(stirred(UNet(SMALL), 9, 0.1), 1, "canny"), folder / "foreign.safetensors")
     Image.fromarray(toy_cars(1, 40, seed=3).images[0][:30]).save(folder / "photo.png")
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(folder / "grey.png")
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16) % 5).save(folder / "parts.png")

@@ -1,35 +1,29 @@
 """The controls that come with the package: small, on the shipped cars, followed; and the recipe beside each is the one that made it."""
 
-import json
-import shlex
-import tomllib
-
 import pytest
 import torch
+from recipes import arguments_of, bytes_of, log_of, recipe_of
 
-from ddpm_utils.__main__ import build_parser
 from ddpm_utils.adherence import MEASURES, agreement, draw, hints_of
 from ddpm_utils.controlnet import load_control
 from ddpm_utils.data import load_images
 from ddpm_utils.hints import with_hints
-from ddpm_utils.models import SHIPPED, load_model, shipped, weights_digest
+from ddpm_utils.models import load_model, shipped, weights_digest
 
 
 @pytest.mark.parametrize("hint", MEASURES)
 def test_a_shipped_control_is_what_its_recipe_makes_on_the_shipped_cars_in_20_cpu_minutes(hint):
-    files = {path.suffix: path for path in SHIPPED.glob(f"toy-cars-{hint}.*")}
-    assert sum(path.stat().st_size for path in files.values()) <= 4_000_000
-    recipe = tomllib.loads(files[".toml"].read_text())
-    words = shlex.split(recipe["command"])
-    assert words[:4] == ["python", "-m", "ddpm_utils", "train-control"]
-    asked = build_parser().parse_args(words[3:])
-    control = load_control(files[".safetensors"])
+    name = f"toy-cars-{hint}"
+    assert bytes_of(name) <= 4_000_000
+    recipe, (asked, command) = recipe_of(name), arguments_of(name)
+    assert command == "train-control"
+    control = load_control(shipped(name))
     assert (control.hint, asked.hint, asked.data_path) == (hint, hint, "toy-cars")
     assert control.base_digest == weights_digest(load_model(shipped("toy-cars")).network)
     assert recipe["seed"] == asked.seed
     assert 0 < recipe["cpu_minutes"] <= 20
     assert {"data", "licence", "versions"} <= recipe.keys()
-    records = [json.loads(line) for line in files[".jsonl"].read_text().splitlines()]
+    records = log_of(name)
     steps = [r["step"] for r in records]
     assert steps == sorted(set(steps))
     assert records[-1]["epoch"] == pytest.approx(asked.epochs, abs=1)

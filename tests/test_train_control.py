@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from networks import as_if_trained
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.checkpoints import list_states, read_state
@@ -16,24 +17,14 @@ from ddpm_utils.execution import Execution
 from ddpm_utils.hints import with_hints
 from ddpm_utils.models import Model, load_model, save_model, weights_digest
 from ddpm_utils.synthetic.cars import TYPES
-from ddpm_utils.unet import UNet, UNetConfig
-
-
-def network(config, seed=0):
-    """A network as if trained: no weight is zero, as some are at the start."""
-    generator = torch.Generator().manual_seed(seed)
-    base = UNet(config)
-    with torch.no_grad():
-        for p in base.parameters():
-            p.copy_(0.1 * torch.randn(p.shape, generator=generator) if p.ndim > 1 else p + 0.1 * torch.randn(p.shape, generator=generator))
-    return base.eval()
+from ddpm_utils.unet import UNetConfig
 
 
 @pytest.fixture
 def base_file(tmp_path):
     config = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=len(TYPES))
     path = tmp_path / "base.safetensors"
-    save_model(network(config), TrainConfig(network=config, timesteps=50, prediction="v", flip=True), TYPES, path)
+    save_model(as_if_trained(config), TrainConfig(network=config, timesteps=50, prediction="v", flip=True), TYPES, path)
     return path
 
 
@@ -97,7 +88,7 @@ def test_wrong_requests_are_told_in_a_sentence(base_file, tmp_path, capsys):
     refused(base_file, out, "--resume", "--epochs", "2", hint="lines", match="has the hint 'canny', this one 'lines'")
     other = tmp_path / "other.safetensors"
     model = load_model(base_file)
-    save_model(network(model.config.network, seed=5), model.config, TYPES, other)
+    save_model(as_if_trained(model.config.network, seed=5), model.config, TYPES, other)
     refused(other, out, "--resume", "--epochs", "2", match="has the base")
     fresh = tmp_path / "fresh"
     refused(base_file, fresh, hint="cany", match="a hint must be one of canny, lines, scribble, segmentation, depth or a folder")
@@ -115,7 +106,7 @@ def test_a_control_learns_to_follow_its_hint():
     """8-px digits with a hint that is the digit itself: after 60 steps the right hint explains the image better than another digit's does."""
     small = UNetConfig(image_size=8, channels=1, width=16, multipliers=(1, 2), blocks=1, attention=(), middle_attention=False, groups=8)
     config = TrainConfig(network=small, prediction="x0", epochs=9, batch_size=32, lr=1e-3, warmup=5, ema_decay=0.9)
-    base = Model(network(small), config, (), {})
+    base = Model(as_if_trained(small), config, (), {})
     data = load_images("digits", 8)
     digest = weights_digest(base.network)
     trainer = control_trainer(base, config, with_hints(data, lambda images: images / 2 + 0.5), "itself")
