@@ -94,8 +94,8 @@ def controlled(base: UNet, controls: Sequence[tuple[ControlNet, Tensor, float]])
     strength: 1 as trained, 0 the base itself. Raises InputError for a control that was trained on another base and for a negative
     strength.
     """
-    for control, _, strength in controls:
-        check_base(control, base)
+    check_base(base, *(control for control, _, _ in controls))
+    for _, _, strength in controls:
         if not 0 <= strength < math.inf:
             raise InputError(f"the strength of a control must be at least 0, 1 is as trained; got {strength}")
     return Controlled(base, controls).eval()
@@ -127,7 +127,7 @@ class ControlInTraining(nn.Module):
 
     def __init__(self, base: UNet, control: ControlNet):
         super().__init__()
-        check_base(control, base)
+        check_base(base, control)
         self.control = control
         self._frozen = [base.eval().requires_grad_(False)]  # in a list, so that it is no submodule: not trained, averaged or saved
 
@@ -159,13 +159,15 @@ def skip_channels(config: UNetConfig) -> list[int]:
     return channels
 
 
-def check_base(control: ControlNet, base: UNet) -> None:
-    """Refuse a base that the control was not made for."""
-    if (here := weights_digest(base)) != control.base_digest:
-        raise InputError(
-            f"the control {control.hint!r} was trained on another base (weights {control.base_digest[:8]}, these are {here[:8]}); "
-            "load the model that it was trained on"
-        )
+def check_base(base: UNet, *controls: ControlNet) -> None:
+    """Refuse a base that one of the controls was not made for."""
+    here = weights_digest(base)
+    for control in controls:
+        if here != control.base_digest:
+            raise InputError(
+                f"the control {control.hint!r} was trained on another base (weights {control.base_digest[:8]}, these are {here[:8]}); "
+                "load the model that it was trained on"
+            )
 
 
 # --- files ---
