@@ -12,6 +12,7 @@ from PIL import Image
 
 from ddpm_utils.metrics import bit_identical_share, psnr
 from ddpm_utils.models import load_model, shipped
+from ddpm_utils.photos import side_by_side
 from ddpm_utils.restoration import retouch
 
 NAMES = (
@@ -54,27 +55,20 @@ def row(name: str, before: np.ndarray, after: np.ndarray) -> str:
     return f"| {name} | {size} | {bit_identical_share(after, before):.1%} | {typical:.0f} | {psnr(after, before, 255):.1f} |"
 
 
-def beside(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Before, after, and eight times the difference around grey, 220 pixels high."""
-    difference = np.clip(128 + 8 * (after.astype(int) - before), 0, 255).astype(np.uint8)
-    strip = Image.fromarray(np.concatenate([before, after, difference], 1))
-    return np.asarray(strip.resize((round(strip.width * 220 / strip.height), 220), Image.Resampling.LANCZOS))
-
-
 def main() -> None:
     model = load_model(shipped("retouch"))
-    rows, strips = [], []
+    rows, sheets = [], []
     for name in NAMES:
         before = photograph(name)
         after = retouch(model, before)
         rows.append(row(name, before, after))
         print(rows[-1], flush=True)
         if name in SHOWN:
-            strips.append(beside(before, after))
+            sheets.append(np.asarray(side_by_side(before, after, height=220)))
     (ROOT / "tests/records/photographs.md").write_text(HEAD + "\n".join(rows) + "\n")
-    width = max(strip.shape[1] for strip in strips)
-    strips = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
-    Image.fromarray(np.concatenate(strips)).save(ROOT / ".github/images/photographs.png", optimize=True)
+    width = max(sheet.shape[1] for sheet in sheets)
+    sheets = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
+    Image.fromarray(np.concatenate(sheets)).save(ROOT / ".github/images/photographs.png", optimize=True)
 
 
 if __name__ == "__main__":
