@@ -78,6 +78,11 @@ def list_states(folder: Path) -> list[Path]:
     return sorted(Path(folder).glob("state-*.pt"))
 
 
+def file_in_the_way(folder: Path) -> Path | None:
+    """The file, `folder` itself or one above it, because of which there can be no such folder; None if it exists or can be made."""
+    return next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """`with atomic_write(path) as file:` the file appears under its name whole and flushed to disk, or not at all."""

@@ -96,7 +96,7 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
     if name in EMBEDDED:
         if split == "test":
-            raise InputError(f"{name!r} has no test split; only Stanford Cars and Tiny ImageNet have one")
+            raise InputError(f"{name!r} has no test split; only toy-cars, Stanford Cars and Tiny ImageNet have one")
         return _embedded(name, size or EMBEDDED[name])
     if name in KAGGLE_HANDLES:
         root = download(KAGGLE_HANDLES[name])
@@ -175,7 +175,7 @@ def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarra
             return _tiny_imagenet_val(root)
         root = root / "train"
     elif split == "test":
-        raise InputError(f"{str(root)!r} has no test split; only Stanford Cars and Tiny ImageNet have one")
+        raise InputError(f"{str(root)!r} has no test split; only toy-cars, Stanford Cars and Tiny ImageNet have one")
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not is_hidden(p.relative_to(root)))
     if not files:
         endings = ", ".join(sorted(EXTENSIONS))

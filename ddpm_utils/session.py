@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ddpm_utils.budget import Limits, Stopper, check_disk, disk_bytes
-from ddpm_utils.checkpoints import atomic_write, list_states, load_newest, load_state, save_rotated, set_aside_newer
+from ddpm_utils.checkpoints import atomic_write, file_in_the_way, list_states, load_newest, load_state, save_rotated, set_aside_newer
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, to_float, to_uint8
 from ddpm_utils.errors import InputError
@@ -70,8 +70,8 @@ def check_folder(options: SessionOptions) -> None:
     A run to be resumed whose folder is gone comes back from its copy.
     """
     out = options.out
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out must be a folder, {str(out)!r} is a file; choose another name")
+    if blocking := file_in_the_way(out):
+        raise InputError(f"--out must be a folder, {str(blocking)!r} is a file; choose another name")
     if options.copy_to:
         if options.resume is True:
             bring_back(options.copy_to, out)

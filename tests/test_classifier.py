@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from ddpm_utils.__main__ import main
+from ddpm_utils.__main__ import build_parser, main
 from ddpm_utils.classifier import (
     NoisyClassifier,
     accuracy_by_quarter,
@@ -20,6 +20,7 @@ from ddpm_utils.classifier import (
     save_classifier,
     train_steps,
 )
+from ddpm_utils.commands.train import same_named
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, load_images, to_float
 from ddpm_utils.diffusion import q_sample
@@ -283,6 +284,13 @@ def test_wrong_values_cost_one_sentence(tmp_path, monkeypatch, capsys, words, na
     error = capsys.readouterr().err
     assert named in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train", "train-classifier"])
+def test_embedded_sets_of_any_number_are_not_mirrored_unless_asked(command):
+    for words, mirrored in ((["toy-cars"], False), (["toy-cars:20"], False), (["photographs"], True), (["toy-cars:20", "--flip"], True)):
+        args = build_parser().parse_args([command, "--data-path", *words])
+        assert same_named(args)["flip"] is mirrored
 
 
 def test_images_without_labels_are_refused(tmp_path, capsys, photographs):

@@ -106,6 +106,13 @@ def test_training_on_a_folder_takes_its_classes_and_the_size_asked_for(tmp_path,
     assert (trained.config.network.image_size, trained.config.network.channels, trained.config.flip) == (8, 3, True)
 
 
+@pytest.mark.parametrize("out", ["file.txt", "file.txt/run", "file.txt/run/deeper"])
+def test_a_file_in_the_way_of_the_folder_is_named_before_anything_is_read(tmp_path, capsys, out):
+    (tmp_path / "file.txt").write_text("in the way")
+    assert run("train", "--data-path", "nowhere", "--out", tmp_path / out) == 2
+    assert f"--out must be a folder, {str(tmp_path / 'file.txt')!r} is a file" in capsys.readouterr().err
+
+
 def test_a_resumed_run_ends_in_the_same_bytes_as_an_uninterrupted_one(tmp_path):
     assert train(tmp_path / "whole", "--epochs", 3, "--log-every", 1) == 0
     assert train(tmp_path / "cut", "--epochs", 1, "--log-every", 1) == 0

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from ddpm_utils.checkpoints import file_in_the_way
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.controlnet import ControlNet, controlled, load_control
 from ddpm_utils.data import to_uint8
@@ -169,7 +170,7 @@ def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path |
             raise InputError(f"{flag} must name a file that ends in {' or '.join(endings)}, got {str(path)!r}")
     folders = [path.parent for path in (out, film, gif) if path] + ([images] if images else [])
     for folder in folders:
-        if blocking := next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), None):
+        if blocking := file_in_the_way(folder):
             raise InputError(f"there can be no folder {str(folder)!r}, because {str(blocking)!r} is a file; choose another name")
 
 

@@ -254,10 +254,15 @@ def network_for(args: argparse.Namespace, data: ImageSet) -> UNetConfig:
 
 def settings(args: argparse.Namespace) -> TrainConfig:
     """The run that these arguments describe, but for the network, which depends on the images."""
-    same_name = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
-    same_name["flip"] = args.data_path.partition(":")[0] not in EMBEDDED if args.flip is None else args.flip
     network = UNetConfig(condition_channels=3, extra_channels=1) if args.form else UNetConfig()
-    return TrainConfig(network=network, **same_name)
+    return TrainConfig(network=network, **same_named(args))
+
+
+def same_named(args: argparse.Namespace) -> dict:
+    """The arguments that TrainConfig has under the same names; mirroring, if nobody asked, is for all images but embedded ones."""
+    named = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
+    named["flip"] = args.data_path.partition(":")[0] not in EMBEDDED if args.flip is None else args.flip
+    return named
 
 
 def default_multipliers(size: int) -> tuple[int, ...]:

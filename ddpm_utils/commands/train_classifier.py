@@ -7,13 +7,14 @@ Needs images with labels: one folder a class, or an embedded set. Writes log.jso
 import argparse
 import json
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ddpm_utils.checkpoints import file_in_the_way
 from ddpm_utils.classifier import ClassifierStep, accuracy_by_quarter, hold_out, new_classifier, save_classifier, train_steps
-from ddpm_utils.commands.train import default_multipliers
+from ddpm_utils.commands.train import default_multipliers, same_named
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
 from ddpm_utils.diffusion import by_quarter
@@ -122,7 +123,7 @@ def as_text(accuracy: list[float | None]) -> str:
 
 def check_folder(out: Path, *files: Path) -> None:
     """Refuse a folder that can't be used, and one that holds a classifier already."""
-    if blocking := next((p for p in (out, *out.parents) if p.exists() and not p.is_dir()), None):
+    if blocking := file_in_the_way(out):
         raise InputError(f"--out must be a folder, {str(blocking)!r} is a file; choose another name")
     if taken := next((file for file in files if file.exists()), None):
         raise InputError(f"{str(out)!r} already holds a run ({taken.name}); pass another --out")
@@ -130,9 +131,7 @@ def check_folder(out: Path, *files: Path) -> None:
 
 def settings(args: argparse.Namespace) -> TrainConfig:
     """The run that these arguments describe, but for the network, which depends on the images."""
-    same_name = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if hasattr(args, f.name)}
-    same_name["flip"] = args.data_path not in EMBEDDED if args.flip is None else args.flip
-    return TrainConfig(lr_decay="cosine", label_dropout=0.0, **same_name)
+    return TrainConfig(lr_decay="cosine", label_dropout=0.0, **same_named(args))
 
 
 def network_for(args: argparse.Namespace, data: ImageSet) -> UNetConfig:
