@@ -5,6 +5,7 @@ import base64
 import importlib.util
 import io
 import re
+import symtable
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
@@ -112,6 +113,29 @@ def test_names_are_defined_above_their_use(path):
     source = "\n\n".join(c.source for c in code_cells(read(path)))
     bad = (messages.UndefinedName, messages.UnusedImport, messages.UndefinedLocal)
     assert not [str(m) for m in checker.Checker(ast.parse(source), path.name).messages if isinstance(m, bad)]
+
+
+def globals_read(table):
+    """Names of the module that a function, or a function within it, reads; of its symtable."""
+    return {s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced()}.union(
+        *map(globals_read, table.get_children())
+    )
+
+
+@every_notebook
+def test_no_later_cell_gives_another_meaning_to_what_a_slider_draws_with(path):
+    """A reader runs all cells, scrolls back and moves the slider: its function looks its names up only then."""
+    cells = code_cells(read(path))
+    drawing = set(re.findall(r"\bexplore\(\s*(\w+)", "\n".join(cell.source for cell in cells)))
+    needs = {}  # what each function above reads, itself or through others
+    for cell in cells:
+        table = symtable.symtable(cell.source, path.name, "exec")
+        changed = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+        for function in drawing & set(needs):
+            assert not changed & needs[function], f"{function} draws with {changed & needs[function]}, which cell {cell.id} changes"
+        for function in table.get_children():
+            read_here = globals_read(function)
+            needs[function.get_name()] = read_here.union(*(needs.get(name, set()) for name in read_here))
 
 
 @every_notebook

@@ -3,6 +3,7 @@
 Run by `make test-browser`; named so that `make test`, which needs no browser, passes it over.
 """
 
+import re
 import subprocess
 import sys
 
@@ -10,17 +11,15 @@ import pytest
 from conftest import ROOT
 from playwright.sync_api import expect
 
-LIVE = [p.name for n in ("01", "02", "05") for p in sorted((ROOT / "notebooks").glob(f"{n}_*.ipynb"))]
 ALL = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SECONDS = 1000
 
 COUNTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(e => e.textContent.trim())"
 
 
-@pytest.mark.parametrize("name", LIVE)
-def test_a_notebook_runs_in_jupyterlab_and_its_sliders_move_by_keyboard(page, lab, screenshot, name):
+def run_all(page, lab, screenshot, stem):
     page.add_locator_handler(page.locator(".jp-Dialog .jp-mod-accept"), lambda accept: accept.click())  # which kernel? the suggested one
-    page.goto(lab(name))
+    page.goto(lab(f"{stem}.ipynb"))
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
     page.get_by_text("| Idle").first.wait_for()  # in the status bar, once the kernel answers
     page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -35,8 +34,11 @@ def test_a_notebook_runs_in_jupyterlab_and_its_sliders_move_by_keyboard(page, la
     page.set_viewport_size({"width": 1400, "height": min(whole.evaluate("e => e.scrollHeight") + 120, 16_000)})
     whole.evaluate("e => { e.scrollTop = 0 }")
     expect(page.locator(".jp-Notebook .jp-CodeCell").first).to_be_in_viewport()
-    screenshot(page, f"{name[:2]}-lab")
+    screenshot(page, f"{stem[:2]}-lab")
     page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def move_sliders(page, screenshot, stem):
     boxes = page.locator(".jp-OutputArea-output .widget-vbox")
     expect(boxes.first).to_be_visible()
     for i in range(boxes.count()):
@@ -45,7 +47,7 @@ def test_a_notebook_runs_in_jupyterlab_and_its_sliders_move_by_keyboard(page, la
         handle, picture, numbers = box.get_by_role("slider").first, box.locator("img").first, box.locator("pre").first
         expect(picture).to_be_visible()
         assert picture.get_attribute("alt"), "the live picture has no alt text"
-        screenshot(box, f"{name[:2]}-slider-{i}-before")
+        screenshot(box, f"{stem[:2]}-slider-{i}-before")
         seen, said = picture.get_attribute("src"), numbers.inner_text()
         at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
         handle.focus()
@@ -55,7 +57,32 @@ def test_a_notebook_runs_in_jupyterlab_and_its_sliders_move_by_keyboard(page, la
         said = numbers.inner_text()
         handle.press("ArrowRight" if at_end else "ArrowLeft")  # one position
         expect(numbers).not_to_have_text(said)
-        screenshot(box, f"{name[:2]}-slider-{i}-after")
+        screenshot(box, f"{stem[:2]}-slider-{i}-after")
+
+
+def click_the_pad(page, screenshot):
+    """A click inks a cell, another clears it; what is drawn goes into the next cell's pictures."""
+    answer = page.locator(".jp-CodeCell", has_text="from_pad = pad.hint(SIZE)").first
+    picture, cell = answer.locator(".jp-OutputArea-output img").first, page.locator(".widget-gridbox button").first
+    seen = picture.get_attribute("src")
+    expect(cell).not_to_have_class(re.compile("mod-info"))
+    cell.click()
+    expect(cell).to_have_class(re.compile("mod-info"))
+    screenshot(page.locator(".widget-gridbox").first, "08-pad")
+    answer.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    expect(picture).not_to_have_attribute("src", seen)
+    screenshot(picture, "08-pad-answer")
+    cell.click()
+    expect(cell).not_to_have_class(re.compile("mod-info"))
+
+
+@pytest.mark.parametrize("stem", ALL)
+def test_a_notebook_runs_in_jupyterlab_and_its_sliders_move_by_keyboard(page, lab, screenshot, stem):
+    run_all(page, lab, screenshot, stem)
+    move_sliders(page, screenshot, stem)
+    if stem.startswith("08"):
+        click_the_pad(page, screenshot)
 
 
 @pytest.fixture(scope="session")
