@@ -15,13 +15,13 @@ from ddpm_utils.controlnet import ControlNet, controlled
 from ddpm_utils.data import to_float
 from ddpm_utils.errors import InputError
 from ddpm_utils.generate import generate, start_noise
-from ddpm_utils.hints import HintedSet, canny, depth_correlation, edge_agreement, line_recall, mean_iou
+from ddpm_utils.hints import HintedSet, canny, depth_correlation, edge_agreement, edge_recall, mean_iou
 from ddpm_utils.models import Model
 
 MEASURES = {
     "canny": "edge F1 at 1 px",
     "lines": "line recall at 1 px",
-    "scribble": "edge F1 at 1 px",
+    "scribble": "ink recall at 1 px",
     "segmentation": "mIoU of parts",
     "depth": "correlation of depths, less their mean",
 }
@@ -36,9 +36,9 @@ def agreement(hint: str, images: Tensor, hints: Tensor, reader: CarReader | None
     if hint == "canny":
         return edge_agreement(canny(images), hints).f1
     if hint == "lines":
-        return line_recall(canny(images, sigma=1.0), hints)  # the edges that lines are found in
+        return edge_recall(canny(images, sigma=1.0), hints)  # the edges that lines are found in
     if hint == "scribble":
-        return edge_agreement(canny(images, sigma=1.5), hints).f1  # nearly those that scribbles are drawn after
+        return edge_recall(canny(images, sigma=1.5), hints)  # nearly those that scribbles are drawn after
     if hint not in MEASURES:
         raise InputError(f"there are measures for {', '.join(MEASURES)}, not for {hint!r}")
     if reader is None:

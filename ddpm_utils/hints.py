@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.spatial.distance import cdist
 from torch import Tensor
 from tqdm import tqdm
 
@@ -226,7 +229,7 @@ def _uint8(hint: Tensor) -> np.ndarray:
 
 
 class EdgeAgreement(NamedTuple):
-    """Of each picture, (B,): the share of found edges that are in the truth, the share of true edges found, their harmonic mean."""
+    """Of each picture, (B,): the share of found edges with a partner in the truth, of true edges with one found, their harmonic mean."""
 
     precision: Tensor
     recall: Tensor
@@ -234,20 +237,27 @@ class EdgeAgreement(NamedTuple):
 
 
 def edge_agreement(found: Tensor, truth: Tensor, tolerance: int = 1) -> EdgeAgreement:
-    """How well edges agree, (B, 1, H, W) each, an edge being above 0.5. One is met by another at a distance of at most `tolerance` pixels.
+    """How well thin edges agree, (B, 1, H, W) each, an edge being above 0.5: pixels are matched one to one, as many as can be, at
+    distances of at most `tolerance` pixels (as Martin, Fowlkes, Malik 2004 score boundaries). So one edge can't stand for two beside it.
 
     A distance of 1 reaches the four neighbours, and not the diagonal ones. No edges in both is perfect agreement, none in one of them is 0.
     """
-    if found.shape != truth.shape:
-        raise InputError(f"edges must have equal shapes, got {tuple(found.shape)} and {tuple(truth.shape)}")
-    found, truth = found.float() > 0.5, truth.float() > 0.5
-    precision, recall = _met(found, truth, tolerance), _met(truth, found, tolerance)
-    return EdgeAgreement(precision, recall, 2 * precision * recall / (precision + recall).clamp(min=1e-12))
+    found, truth = _edge_pixels(found, truth)
+    matched = torch.tensor([_matched(a, b, tolerance) for a, b in zip(found.cpu().numpy(), truth.cpu().numpy(), strict=True)])
+    n_found, n_truth = found.sum((1, 2)).cpu(), truth.sum((1, 2)).cpu()
+    shares = [(matched / n.clamp(min=1)).where(n_found + n_truth > 0, torch.ones(())) for n in (n_found, n_truth, (n_found + n_truth) / 2)]
+    return EdgeAgreement(*shares)
 
 
-def line_recall(found: Tensor, lines: Tensor, tolerance: int = 1) -> Tensor:
-    """The share of each hint's line pixels (B, 1, H, W) that an edge of the image meets within `tolerance` pixels: (B,)."""
-    return edge_agreement(found, lines, tolerance).recall
+def edge_recall(found: Tensor, hint: Tensor, tolerance: int = 1) -> Tensor:
+    """The share of each hint's ink (B, 1, H, W) that has an edge of the picture within `tolerance` pixels: (B,).
+
+    For hints that leave things out or are thick, as lines and scribbles are: what is found beside them is no mistake.
+    """
+    found, hint = _edge_pixels(found, hint)
+    near = [ndimage.distance_transform_edt(~edges) <= tolerance if edges.any() else edges for edges in found.cpu().numpy()]
+    met, ink = (hint & torch.from_numpy(np.stack(near)).to(hint.device)).sum((1, 2)), hint.sum((1, 2))
+    return torch.where(ink > 0, met / ink.clamp(min=1), (~found.any(2).any(1)).float())
 
 
 def mean_iou(found: Tensor, truth: Tensor, classes: int = len(PARTS)) -> Tensor:
@@ -264,11 +274,14 @@ def depth_correlation(found: Tensor, truth: Tensor) -> Tensor:
     return ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-12)).float()
 
 
-def _met(edges: Tensor, others: Tensor, tolerance: int) -> Tensor:
-    """Of each picture, the share of `edges` with one of `others` nearby; where there are none, whether there are no others either."""
-    offset = torch.arange(-tolerance, tolerance + 1)
-    disc = (offset[:, None] ** 2 + offset**2 <= tolerance**2).to(others.device, torch.float32)
-    near = torch.nn.functional.conv2d(others.float(), disc[None, None], padding=tolerance) > 0.5
-    total, met = edges.flatten(1).sum(1), (edges & near).flatten(1).sum(1)
-    empty = (others.flatten(1).sum(1) == 0).float()
-    return torch.where(total > 0, met / total.clamp(min=1), empty)
+def _edge_pixels(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 1, H, W) twice -> (B, H, W) twice, bool."""
+    if found.shape != truth.shape:
+        raise InputError(f"edges must have equal shapes, got {tuple(found.shape)} and {tuple(truth.shape)}")
+    return found[:, 0] > 0.5, truth[:, 0] > 0.5
+
+
+def _matched(found: np.ndarray, truth: np.ndarray, tolerance: int) -> int:
+    """The largest number of pairs of edge pixels, one of each picture (H, W), that can be made without using a pixel twice."""
+    near = cdist(np.argwhere(found), np.argwhere(truth)) <= tolerance
+    return int((maximum_bipartite_matching(csr_array(near)) >= 0).sum()) if near.any() else 0

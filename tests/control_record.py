@@ -2,10 +2,11 @@
 
     python tests/control_record.py [--n 100] [--steps 20] [--record tests/records/control.md]
 
-1. Four rows for each kind of hint: without the control, with the right hint, with shuffled hints, and real pictures.
-2. Canny at strengths from 0 to 1: the more, the closer.
-3. Two controls summed.
-4. The base before and after a control was trained on it, bit by bit, and the digest that each control names as its base's.
+1. The base's own cars beside real ones: KID and coverage.
+2. Four rows for each kind of hint: without the control, with the right hint, with shuffled hints, and real pictures.
+3. Canny at strengths from 0 to 1: the more, the closer.
+4. Two controls summed.
+5. The base before and after a control was trained on it, bit by bit, and the digest that each control names as its base's.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from recipes import recipe_of
 
@@ -21,7 +23,9 @@ from ddpm_utils.adherence import MEASURES, agreement, draw, four_rows, hints_of
 from ddpm_utils.car_reader import CarReader, train_reader
 from ddpm_utils.control_training import control_trainer
 from ddpm_utils.controlnet import ControlNet, load_control
-from ddpm_utils.data import load_images
+from ddpm_utils.data import load_images, to_uint8
+from ddpm_utils.features import efficientnet_features
+from ddpm_utils.generation_metrics import coverage, kid
 from ddpm_utils.hints import with_hints
 from ddpm_utils.models import Model, load_model, shipped, weights_digest
 from ddpm_utils.synthetic.cars import CarSet
@@ -36,9 +40,21 @@ def shown(values: torch.Tensor) -> str:
     return f"{values.mean():.3f} ± {values.std() / len(values) ** 0.5:.3f}"
 
 
-def adherence(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int):
-    """Part 1: (lines, whether each kind of hint is followed)."""
-    plain = draw(base, labels, steps=steps)
+def quality(plain: torch.Tensor, cars: CarSet):
+    """Part 1: (lines, True): how far the base's cars are from real ones, in EfficientNet-Lite0's features; real ones of the training set as well."""
+    reference = efficientnet_features(np.array(cars.images))
+    sets = {"the base's cars": to_uint8(plain), "cars of the training set": np.array(load_images(BASE, cars.size).images[: len(cars)])}
+    lines = []
+    for name, images in sets.items():
+        found = efficientnet_features(images)
+        lines.append(f"- {name}: {kid(reference, found, subset_size=len(cars) // 2)}; {coverage(reference, found)}")
+    return lines, True
+
+
+def adherence(
+    base: Model, controls: dict[str, ControlNet], plain: torch.Tensor, cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int
+):
+    """Part 2: (lines, whether each kind of hint is followed)."""
     lines, good = ["| hint | measure | uncontrolled | right | shuffled | real | CPU minutes |", "|---|---|---|---|---|---|---|"], []
     for hint, control in controls.items():
         data = with_hints(cars, hint)
@@ -54,7 +70,7 @@ def adherence(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels
 
 
 def sweep(base: Model, control: ControlNet, cars: CarSet, labels: torch.Tensor, steps: int):
-    """Part 2: (lines, whether F1 rises with every strength)."""
+    """Part 3: (lines, whether F1 rises with every strength)."""
     hints = hints_of(with_hints(cars, "canny"))
     found = [agreement("canny", draw(base, labels, [(control, hints, strength)], steps), hints) for strength in STRENGTHS]
     monotone = all(a.mean() < b.mean() for a, b in pairwise(found))
@@ -63,7 +79,7 @@ def sweep(base: Model, control: ControlNet, cars: CarSet, labels: torch.Tensor, 
 
 
 def together(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int):
-    """Part 3: lines and segmentation of the same cars, alone and summed."""
+    """Part 4: lines and segmentation of the same cars, alone and summed."""
     hints = {name: hints_of(with_hints(cars, name)) for name in ("lines", "segmentation")}
     lines, right = ["| controls | line recall | mIoU |", "|---|---|---|"], {}
     for names in (("lines",), ("segmentation",), ("lines", "segmentation")):
@@ -75,7 +91,7 @@ def together(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels:
 
 
 def untouched(base: Model, controls: dict[str, ControlNet]):
-    """Part 4."""
+    """Part 5."""
     before = {name: w.clone() for name, w in base.network.state_dict().items()}
     digest = weights_digest(base.network)
     data = with_hints(load_images(f"{BASE}:256", base.config.network.image_size), "canny")
@@ -108,11 +124,13 @@ def main() -> int:
     test = load_images(f"{BASE}:{10 * args.n}", size, split="test")
     labels = torch.from_numpy(test.labels)
     reader = train_reader(load_images(BASE, size), READER_STEPS)
+    plain = draw(base, labels, steps=args.steps)
     parts = {
-        "Four rows": adherence(base, controls, test, labels, reader, args.steps),
+        "Pictures of the base": quality(plain, test),
+        "Four rows": adherence(base, controls, plain, test, labels, reader, args.steps),
         "Canny by strength": sweep(base, controls["canny"], test, labels, args.steps),
         "Two controls summed": together(base, controls, test, labels, reader, args.steps),
-        "The base": untouched(base, controls),
+        "Weights of the base": untouched(base, controls),
     }
     text = ["# Control record", "", "Written by `make control-record`.", ""]
     text += [f"{len(test)} toy cars of the test split, {size} px, with their labels; DDIM in {args.steps} steps; mean ± standard error."]

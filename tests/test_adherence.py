@@ -34,6 +34,7 @@ def test_real_pictures_agree_with_their_hints_and_others_do_not(cars, hint):
     rows = four_rows(hint, images.roll(7, 0), images, data, all_knowing(cars))
     assert all(row.shape == (24,) for row in rows.values())
     assert torch.equal(rows["right"], rows["real"])
+    assert torch.equal(four_rows(hint, images, images.roll(7, 0), data, all_knowing(cars))["real"], rows["real"])
     least = {"canny": 1.0, "segmentation": 1.0, "depth": 0.99, "lines": 0.98, "scribble": 0.9}[hint]  # a hand draws beside the edge
     assert rows["real"].mean() >= least
     for other in ("shuffled", "uncontrolled"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.optimize import linear_sum_assignment
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data import ImageSet, load_images, to_float
@@ -15,8 +16,8 @@ from ddpm_utils.hints import (
     canny,
     depth_correlation,
     edge_agreement,
+    edge_recall,
     folder_hints,
-    line_recall,
     lines,
     mean_iou,
     one_hot,
@@ -49,11 +50,19 @@ def cars():
 
 def test_canny_finds_the_border_of_a_square_and_nothing_else():
     image, ring = square()
-    agreement = edge_agreement(canny(image, sigma=1), ring)
-    assert agreement.f1.item() == 1
-    assert agreement.precision.item() == 1
+    assert edge_recall(canny(image, sigma=1), ring).item() == 1
+    assert edge_recall(ring, canny(image, sigma=1)).item() == 1
     assert canny(image).unique().tolist() == [0, 1]
-    assert canny(torch.zeros(1, 3, 32, 32)).sum() == 0
+    for brightness in (-1.0, 0.0, 1.0):
+        assert canny(torch.full((1, 3, 32, 32), brightness)).sum() == 0
+
+
+def test_edges_are_where_brightness_changes_as_an_eye_sees_it():
+    """Rec. 601: 0.114 of blue is as bright as 0.114 / 0.299 of red, and green is the brightest of the three."""
+    blue, red, green = (torch.tensor(colour)[:, None, None] for colour in ([0, 0, 1.0], [0.114 / 0.299, 0, 0], [0, 1.0, 0]))
+    inside = square()[0][:, :1] > 0  # (1, 1, 32, 32)
+    assert canny(2 * torch.where(inside, blue, red) - 1).sum() == 0
+    assert canny(2 * torch.where(inside, blue, green) - 1).sum() > 20
 
 
 def test_lines_are_where_straight_edges_are():
@@ -71,8 +80,8 @@ def test_lines_are_where_straight_edges_are():
 
 def test_lines_of_a_square_are_its_sides():
     image, ring = square(48, 12, 36)
-    assert edge_agreement(lines(image), ring, tolerance=2).precision.item() == 1
-    assert line_recall(lines(image), ring, tolerance=2).item() > 0.8
+    assert edge_recall(ring, lines(image), tolerance=2).item() == 1
+    assert edge_recall(lines(image), ring, tolerance=2).item() > 0.8
 
 
 def test_scribbles_follow_edges_with_a_pen_of_random_thickness():
@@ -80,7 +89,7 @@ def test_scribbles_follow_edges_with_a_pen_of_random_thickness():
     drawn = torch.cat([scribble(image, seed) for seed in range(12)])
     near = torch.nn.functional.max_pool2d(ring, 15, 1, 7) > 0
     assert (drawn * ~near).sum() / drawn.sum() < 0.01
-    assert line_recall(drawn, ring.expand(12, -1, -1, -1), tolerance=4).min() > 0.8
+    assert edge_recall(drawn, ring.expand(12, -1, -1, -1), tolerance=4).min() > 0.8
     ink = drawn.mean((1, 2, 3))
     assert ink.max() > 1.5 * ink.min()
     assert ((drawn > 0.05) & (drawn < 0.95)).any()  # antialiased
@@ -220,6 +229,8 @@ def dots(*places, size=12):
         (dots((3, 3)), dots((3, 5)), 0, 0, 0),  # two pixels off
         (dots((3, 3), (8, 8)), dots((3, 3)), 0.5, 1, 2 / 3),
         (dots((3, 3)), dots((3, 3), (8, 8), (9, 1), (1, 9)), 1, 0.25, 0.4),
+        (dots((3, 2), (3, 3), (3, 4)), dots((3, 3)), 1 / 3, 1, 0.5),  # all three are near, only one has a partner
+        (dots((3, 3), (3, 4)), dots((3, 2), (3, 3)), 1, 1, 1),  # only if (3, 3) leaves (3, 3) to (3, 4)
         (dots((3, 3)), dots(), 0, 0, 0),
         (dots(), dots((3, 3)), 0, 0, 0),
         (dots(), dots(), 1, 1, 1),
@@ -228,7 +239,24 @@ def dots(*places, size=12):
 def test_edge_agreement_by_hand(found, truth, precision, recall, f1):
     agreement = edge_agreement(found, truth)
     assert [v.item() for v in agreement] == pytest.approx([precision, recall, f1])
-    assert line_recall(found, truth).item() == pytest.approx(recall)
+    assert edge_recall(found, truth).item() == pytest.approx(recall)
+
+
+def test_edges_are_matched_as_by_an_assignment_of_least_cost(cars):
+    """Another algorithm: the Hungarian one, where a pair within a pixel costs 0 and any other 1."""
+    edges = canny(to_float(np.array(cars.images)))
+    found, truth = edges.roll(1, 0), edges
+    for a, b, f1 in zip(found[:, 0].numpy(), truth[:, 0].numpy(), edge_agreement(found, truth).f1, strict=True):
+        rows, columns = np.argwhere(a > 0.5), np.argwhere(b > 0.5)
+        costs = np.abs(rows[:, None] - columns).sum(-1) > 1
+        matched = (~costs[linear_sum_assignment(costs)]).sum()
+        assert f1.item() == pytest.approx(2 * matched / (len(rows) + len(columns)), abs=1e-6)
+
+
+def test_ink_is_met_by_edges_within_a_pixel_however_many_there_are():
+    found, hint = dots((3, 3), (9, 9)), dots((3, 2), (3, 3), (3, 4), (4, 4))
+    assert edge_recall(found, hint).item() == pytest.approx(3 / 4)
+    assert edge_recall(torch.cat([found, dots(), dots()]), torch.cat([dots(), dots(), hint])).tolist() == [0, 1, 0]
 
 
 def test_edge_agreement_is_of_each_picture_and_counts_edges_above_a_half():

@@ -14,6 +14,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from table_control import CONTROL
 from table_learning import LEARNING
 from table_maths import MATHS
 from table_restoration import RESTORATION
@@ -21,7 +22,7 @@ from table_sampling import SAMPLING
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "tests" / "records" / "mutants.md"
-MUTANTS = [(file, *row) for table in (MATHS, SAMPLING, LEARNING, RESTORATION) for file, rows in table.items() for row in rows]
+MUTANTS = [(file, *row) for table in (MATHS, SAMPLING, LEARNING, RESTORATION, CONTROL) for file, rows in table.items() for row in rows]
 SECONDS = 120  # for one mutant
 
 
