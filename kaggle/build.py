@@ -95,7 +95,7 @@ def check_flags(train: dict, epochs: int) -> None:
         with redirect_stderr(said):
             build_parser().parse_args(words)
     except SystemExit as error:
-        raise InputError(said.getvalue().strip()) from error
+        raise InputError(f"train refuses what job.toml and --set say: {said.getvalue().strip()}") from error
 
 
 def chain_id(job: dict) -> str:

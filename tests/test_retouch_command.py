@@ -196,7 +196,7 @@ def test_every_photograph_of_a_folder_has_its_mask(model, folder, tmp_path, pict
     half.save(masks / "of a day" / "c.bmp")
     assert run(model, folder, "--out", tmp_path / "out", "--mask", masks) == 1
     assert "2 retouched, 2 failed" in (said := capsys.readouterr().out)
-    assert "b.jpg: the mask" in said, "one without a mask isn't retouched everywhere instead"
+    assert "b.jpg: there is no mask" in said, "one without a mask isn't retouched everywhere instead"
     for name, before in (("a.png", picture), ("of a day/c.png", picture[::-1])):
         changed = (pixels(tmp_path / "out" / name) != before).any(2)
         assert not changed[:, :60].any()
