@@ -1,6 +1,6 @@
 """What guidance gives and what it costs: label agreement, KID and coverage by scale, for three kinds of guidance of the shipped digits.
 
-python tests/guidance_record.py [--n 200] [--record tests/records/guidance.md] [--pictures FOLDER]: prints a table, and writes it if asked to.
+python tests/guidance_record.py [--n 500] [--record tests/records/guidance.md] [--pictures FOLDER]: prints a table, and writes it if asked to.
 Takes about six minutes of one core, and more in proportion to n; there are enough real digits for --n 900.
 
 The judge is no guide: `digits-judge` was trained with another seed and on another part of the digits than `digits-classifier`, which guides. A
@@ -150,7 +150,7 @@ def introduction(n: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=200, help="digits a row, a multiple of 10 (default %(default)s)")
+    parser.add_argument("--n", type=int, default=500, help="digits a row, a multiple of 10 (default %(default)s)")
     parser.add_argument("--record", type=Path)
     parser.add_argument("--pictures", type=Path, help="folder for a picture of every row")
     args = parser.parse_args()
