@@ -1,6 +1,6 @@
 """How well the shipped controls follow their hints, on toy cars that no training has seen. `make control-record`.
 
-    python tests/control_record.py [--n 100] [--steps 20] [--record tests/records/control.md]
+    python tests/control_record.py [--n 200] [--steps 20] [--record tests/records/control.md]
 
 1. The base's own cars beside real ones: KID and coverage.
 2. Four rows for each kind of hint: without the control, with the right hint, with shuffled hints, and real pictures.
@@ -113,7 +113,7 @@ def untouched(base: Model, controls: dict[str, ControlNet]):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=100)
+    parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--record", type=Path)
     args = parser.parse_args()
