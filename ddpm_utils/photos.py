@@ -128,7 +128,9 @@ def as_stored(array: np.ndarray, orientation: int) -> np.ndarray:
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
     """A user's mask as (height, width) float32: 1 where it is white, 0 where it is black or transparent; scaled if it has the same shape."""
     if not path.is_file():
-        raise InputError(f"there is no mask {str(path.with_suffix(''))!r}, with whatever ending; add one, white where retouching is allowed")
+        raise InputError(
+            f"there is no mask {str(path.with_suffix(''))!r}, with whatever ending; add one, white where retouching is allowed"
+        )
     try:
         with Image.open(path) as image:
             if image.has_transparency_data:
