@@ -8,12 +8,9 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "mutants"))
-from table_learning import LEARNING  # noqa: E402
-from table_maths import MATHS  # noqa: E402
-from table_sampling import SAMPLING  # noqa: E402
+from tables import MUTANTS  # noqa: E402
 
 sys.path.pop(0)
-MUTANTS = [(file, *row) for table in (MATHS, SAMPLING, LEARNING) for file, rows in table.items() for row in rows]
 
 
 @pytest.mark.parametrize(("file", "row"), [pytest.param(m[0], m[1:], id=m[1]) for m in MUTANTS])

@@ -14,15 +14,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from table_control import CONTROL
-from table_learning import LEARNING
-from table_maths import MATHS
-from table_restoration import RESTORATION
-from table_sampling import SAMPLING
+from tables import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "tests" / "records" / "mutants.md"
-MUTANTS = [(file, *row) for table in (MATHS, SAMPLING, LEARNING, RESTORATION, CONTROL) for file, rows in table.items() for row in rows]
 SECONDS = 120  # for one mutant
 
 
