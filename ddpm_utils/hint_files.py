@@ -71,7 +71,7 @@ def _as_it_lies(path: Path) -> Image.Image:
 def _opened(path: Path, read) -> Image.Image:
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no picture {str(path)!r} for a hint; check the name")
+        raise InputError(f"there is no picture {str(path)!r} for a hint; it must be the name of a file")
     try:
         return read(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damaged bytes

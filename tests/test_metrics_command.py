@@ -56,6 +56,19 @@ def test_it_prints_what_the_functions_return_for_these_pixels_and_this_n(classif
     assert "n = 40 real and 40 generated images of 8 px" in said
 
 
+def test_both_sets_are_brought_to_the_size_of_the_smaller(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for size in (24, 48):
+        (tmp_path / str(size)).mkdir()
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(tmp_path / str(size) / f"{i}.png")
+    for real, size in (("toy-cars:8", 32), (tmp_path / "24", 24)):
+        assert metrics(tmp_path / "48", real) == 0
+        said = capsys.readouterr().out
+        assert f"n = 4 real and 4 generated images of {size} px" in said
+        assert "coverage and density need at least 6 images of each set" in said
+
+
 def test_embedded_sets_and_shipped_classifiers_go_by_name_and_n_is_the_smaller_sets(folder, capsys):
     assert metrics(folder, "mnist5k", "--features", "digits-judge") == 0
     assert "n = 40 real and 40 generated images of 28 px, features: digits-judge" in capsys.readouterr().out

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{COLOUR}, {INCEPTION}, a classifier.safetensors, or a shipped one such as digits-judge (default %(default)s)",
     )
     parser.add_argument("--n", type=int, help="images of each set, drawn by the seed (default: as many as the smaller set has)")
-    parser.add_argument("--img-size", type=int, help="pixels that both sets are brought to (default: the classifier's, else the generated)")
+    parser.add_argument(
+        "--img-size", type=int, help="pixels that both sets are brought to (default: the classifier's, else the smaller set's)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same choice of images (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
 
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"device: {describe_device(device)}")
     classifier = None if args.features in (COLOUR, INCEPTION) else load_classifier(file_or_shipped(args.features), device)
     network = classifier and classifier.config.network
-    size = args.img_size or (network.image_size if network else size_of_first(args.generated))
+    size = args.img_size or (network.image_size if network else smaller_size(args.generated, args.real))
     channels = network.channels if network else 3
     real, generated = (with_channels(load_images(source, size).images, channels) for source in (args.real, args.generated))
     n = args.n or min(len(real), len(generated))
@@ -56,8 +58,17 @@ def run(args: argparse.Namespace) -> None:
         return
     a, b = (features_of(images, classifier, device) for images in (real, generated))
     print(kid(a, b, subset_size=min(1000, max(2, n // 2)), seed=args.seed))
-    if n > 5:
-        print(coverage(a, b))
+    print(coverage(a, b) if n > 5 else "coverage and density need at least 6 images of each set")
+
+
+def smaller_size(generated: Path, real: str) -> int:
+    """Pixels of the generated images, or of the real ones if these are smaller: enlarged, they would only be told by their blur."""
+    sizes = [size_of_first(generated)]
+    if real.split(":")[0] in EMBEDDED:
+        sizes.append(EMBEDDED[real.split(":")[0]])
+    elif Path(real).is_dir():
+        sizes.append(size_of_first(Path(real)))
+    return min(sizes)
 
 
 def size_of_first(folder: Path) -> int:

@@ -32,9 +32,9 @@ def compare(name: str, mine, reference, tolerance: float = 1e-12) -> None:
     difference, where = _largest(mine, reference)
     if not difference <= tolerance:
         raise Mismatch(
-            f"{name}: differs by up to {difference:.3g}{_at(where)}, {mine[where]:.6g} instead of {reference[where]:.6g}; allowed is {tolerance:.0e}"
+            f"{name}: differs by up to {difference:.3g}{_at(where)}, {mine[where]:.6g} instead of {reference[where]:.6g}; allowed is {tolerance:.3g}"
         )
-    print(f"{name}: equal up to rounding, at most {difference:.1e} apart (allowed {tolerance:.0e})")
+    print(f"{name}: equal up to rounding, at most {difference:.1e} apart (allowed {tolerance:.3g})")
 
 
 @contextmanager
