@@ -83,6 +83,12 @@ def file_in_the_way(folder: Path) -> Path | None:
     return next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
 
 
+def check_folder_can_be(folder: Path) -> None:
+    """InputError that names the file because of which there can be no such folder."""
+    if blocking := file_in_the_way(folder):
+        raise InputError(f"there can be no folder {str(folder)!r}, because {str(blocking)!r} is a file; choose another name")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """`with atomic_write(path) as file:` the file appears under its name whole and flushed to disk, or not at all."""

@@ -38,7 +38,7 @@ def canny(images: Tensor, sigma: float = 2.0) -> Tensor:
     """Edges as Canny (1986) finds them on the grey image: (B, C, H, W) -> (B, 1, H, W), 0 or 1.
 
     sigma: of the Gaussian before it, in pixels; more gives fewer edges. At 1, edges cover a seventh of a picture of 32 px, so that those of
-    any two pictures agree within a pixel for the most part, and no measure can tell whether a hint is followed.
+    any two pictures agree by chance for a good part, and a measure can hardly tell whether a hint is followed.
     """
     return _stacked([_edges(grey, sigma) for grey in _grey(images)])
 

@@ -12,6 +12,8 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,13 +28,14 @@ from ddpm_utils.controlnet import ControlNet, load_control
 from ddpm_utils.data import load_images, to_uint8
 from ddpm_utils.features import efficientnet_features
 from ddpm_utils.generation_metrics import coverage, kid
-from ddpm_utils.hints import with_hints
+from ddpm_utils.hints import HintedSet, with_hints
 from ddpm_utils.models import Model, load_model, shipped, weights_digest
 from ddpm_utils.synthetic.cars import CarSet
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 READER_STEPS = 500
 BASE = "toy-cars"
+Drawn = Callable[..., torch.Tensor]  # (hint, strength), … -> images (N, 3, H, W); each drawn once, whichever parts ask for it
 
 
 def shown(values: torch.Tensor) -> str:
@@ -51,14 +54,11 @@ def quality(plain: torch.Tensor, cars: CarSet):
     return lines, None
 
 
-def adherence(
-    base: Model, controls: dict[str, ControlNet], plain: torch.Tensor, cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int
-):
+def adherence(drawn: Drawn, data: dict[str, HintedSet], reader: CarReader):
     """Part 2: (lines, whether each kind of hint is followed)."""
     lines, good = ["| hint | measure | uncontrolled | right | shuffled | real | CPU minutes |", "|---|---|---|---|---|---|---|"], []
-    for hint, control in controls.items():
-        data = with_hints(cars, hint)
-        rows = four_rows(hint, plain, draw(base, labels, [(control, hints_of(data), 1.0)], steps), data, reader)
+    for hint, cars in data.items():
+        rows = four_rows(hint, drawn(), drawn((hint, 1.0)), cars, reader)
         minutes = recipe_of(f"{BASE}-{hint}")["cpu_minutes"]
         lines.append(f"| {hint} | {MEASURES[hint]} | {' | '.join(shown(row) for row in rows.values())} | {minutes} |")
         print(lines[-1], flush=True)
@@ -69,22 +69,20 @@ def adherence(
     return lines, all(good)
 
 
-def sweep(base: Model, control: ControlNet, cars: CarSet, labels: torch.Tensor, steps: int):
+def sweep(drawn: Drawn, cars: HintedSet):
     """Part 3: (lines, whether F1 rises with every strength)."""
-    hints = hints_of(with_hints(cars, "canny"))
-    found = [agreement("canny", draw(base, labels, [(control, hints, strength)], steps), hints) for strength in STRENGTHS]
+    found = [agreement("canny", drawn(("canny", strength)), hints_of(cars)) for strength in STRENGTHS]
     monotone = all(a.mean() < b.mean() for a, b in pairwise(found))
     header = f"| strength | {' | '.join(f'{s:g}' for s in STRENGTHS)} |"
     return [header, "|---" * (len(STRENGTHS) + 1) + "|", f"| edge F1 | {' | '.join(shown(f) for f in found)} |"], monotone
 
 
-def together(base: Model, controls: dict[str, ControlNet], cars: CarSet, labels: torch.Tensor, reader: CarReader, steps: int):
+def together(drawn: Drawn, data: dict[str, HintedSet], reader: CarReader):
     """Part 4: lines and segmentation of the same cars, alone and summed."""
-    hints = {name: hints_of(with_hints(cars, name)) for name in ("lines", "segmentation")}
     lines, right = ["| controls | line recall | mIoU |", "|---|---|---|"], {}
     for names in (("lines",), ("segmentation",), ("lines", "segmentation")):
-        images = draw(base, labels, [(controls[name], hints[name], 1.0) for name in names], steps)
-        right[names] = [agreement(name, images, hints[name], reader) for name in hints]
+        images = drawn(*((name, 1.0) for name in names))
+        right[names] = [agreement(name, images, hints_of(data[name]), reader) for name in ("lines", "segmentation")]
         lines.append(f"| {' + '.join(names)} | {' | '.join(shown(values) for values in right[names])} |")
     both = right["lines", "segmentation"]
     return lines, bool(both[0].mean() > right["segmentation",][0].mean() and both[1].mean() > right["lines",][1].mean())
@@ -124,12 +122,17 @@ def main() -> int:
     test = load_images(f"{BASE}:{10 * args.n}", size, split="test")
     labels = torch.from_numpy(test.labels)
     reader = train_reader(load_images(BASE, size), READER_STEPS)
-    plain = draw(base, labels, steps=args.steps)
+    data = {hint: with_hints(test, hint) for hint in controls}
+
+    @cache
+    def drawn(*asked: tuple[str, float]) -> torch.Tensor:
+        return draw(base, labels, [(controls[hint], hints_of(data[hint]), strength) for hint, strength in asked], args.steps)
+
     parts = {
-        "Pictures of the base": quality(plain, test),
-        "Four rows": adherence(base, controls, plain, test, labels, reader, args.steps),
-        "Canny by strength": sweep(base, controls["canny"], test, labels, args.steps),
-        "Two controls summed": together(base, controls, test, labels, reader, args.steps),
+        "Pictures of the base": quality(drawn(), test),
+        "Four rows": adherence(drawn, data, reader),
+        "Canny by strength": sweep(drawn, data["canny"]),
+        "Two controls summed": together(drawn, data, reader),
         "Weights of the base": untouched(base, controls),
     }
     text = ["# Control record", "", "Written by `make control-record`.", ""]

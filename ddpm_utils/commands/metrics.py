@@ -63,12 +63,10 @@ def run(args: argparse.Namespace) -> None:
 
 def smaller_size(generated: Path, real: str) -> int:
     """Pixels of the generated images, or of the real ones if these are smaller: enlarged, they would only be told by their blur."""
-    sizes = [size_of_first(generated)]
-    if real.split(":")[0] in EMBEDDED:
-        sizes.append(EMBEDDED[real.split(":")[0]])
-    elif Path(real).is_dir():
-        sizes.append(size_of_first(Path(real)))
-    return min(sizes)
+    size, name = size_of_first(generated), real.partition(":")[0]
+    if name in EMBEDDED:
+        return min(size, EMBEDDED[name])
+    return min(size, size_of_first(Path(real))) if Path(real).is_dir() else size
 
 
 def size_of_first(folder: Path) -> int:

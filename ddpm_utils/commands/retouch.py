@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import atomic_write, file_in_the_way
+from ddpm_utils.checkpoints import atomic_write, check_folder_can_be
 from ddpm_utils.errors import InputError
 from ddpm_utils.execution import choose_device, describe_device
 from ddpm_utils.models import Model, load_model, shipped
@@ -142,5 +142,4 @@ def check_free(path: Path, inputs: list[Path | None], overwrite: bool) -> None:
         raise InputError(f"{str(path)!r} is the source itself; give the result another name")
     if path.exists() and not overwrite:
         raise InputError(f"{str(path)!r} exists already; choose another name, or pass --overwrite")
-    if blocking := file_in_the_way(path.parent):
-        raise InputError(f"there can be no folder {str(path.parent)!r}, because {str(blocking)!r} is a file; choose another name")
+    check_folder_can_be(path.parent)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import file_in_the_way
+from ddpm_utils.checkpoints import check_folder_can_be
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.controlnet import ControlNet, controlled, load_control
 from ddpm_utils.data import to_uint8
@@ -170,8 +170,7 @@ def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path |
             raise InputError(f"{flag} must name a file that ends in {' or '.join(endings)}, got {str(path)!r}")
     folders = [path.parent for path in (out, film, gif) if path] + ([images] if images else [])
     for folder in folders:
-        if blocking := file_in_the_way(folder):
-            raise InputError(f"there can be no folder {str(folder)!r}, because {str(blocking)!r} is a file; choose another name")
+        check_folder_can_be(folder)
 
 
 def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None) -> Tensor | None:
