@@ -11,7 +11,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNetConfig
 
-FORMS = ("regression", "palette", "residual", "anchored")  # of paired training, in forms.py
+FORMS = ("regression", "palette", "residual", "anchored")  # of paired training, in restoration/formulations.py
 OPTIMIZERS = ("adamw", "adam")
 DECAYS = ("constant", "cosine")
 
@@ -40,7 +40,7 @@ class TrainConfig:
     ema_every: int = 1  # steps between two updates of the averages
     label_dropout: float = 0.1  # share of labels replaced by the null label, drawn for each image
     flip: bool = True  # mirror images left to right half of the time
-    form: str | None = None  # of paired training (forms.py); None: images from noise
+    form: str | None = None  # of paired training (restoration/formulations.py); None: images from noise
     kappa: float = 0.3  # noise of the anchored form
     first_step_share: float = 0.5  # of the pairs that train the anchored form's first step, T-1, which alone sees no trace of the answer
     mask_weight: float = 4.0  # of paired training: a pixel that was retouched counts as 1 + this many others

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ddpm_utils.compat import import_torchvision
-from ddpm_utils.data import to_uint8
+from ddpm_utils.data.images import to_uint8
 from ddpm_utils.diffusion import q_sample
+from ddpm_utils.runtime.torchvision_shim import import_torchvision
 from ddpm_utils.sampling import Step
 from ddpm_utils.schedules import NoiseSchedule
 

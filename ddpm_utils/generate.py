@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from ddpm_utils.classifier import Classifier
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import autoguided, classifier_free_batched, classifier_guided, within_interval
 from ddpm_utils.models import Model
+from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
-from ddpm_utils.training import TrainConfig, keyed_generator
 from ddpm_utils.unet import UNet
 
 SAMPLERS = ("ddim", "ddpm", "dpm")

@@ -1,15 +1,15 @@
-"""Weights to and from diffusers' UNet2DModel: only names differ, and q, k, v are one matrix here.
+"""Options and weights to and from diffusers' UNet2DModel: only names differ, and q, k, v are one matrix here.
 
-diffusers is imported only when a network is exported.
+Plain dicts in, plain dicts out; `UNet.from_diffusers` and `UNet.to_diffusers` build the networks.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
 import torch
+from torch import Tensor
 
-from ddpm_utils.compat import import_torchvision
 from ddpm_utils.errors import InputError
-from ddpm_utils.unet import UNet, UNetConfig
 
 RENAMED = [  # (here, in diffusers), applied in order to every weight's name
     (r"^input_conv\.", "conv_in."),
@@ -30,53 +30,22 @@ RENAMED = [  # (here, in diffusers), applied in order to every weight's name
 ]
 
 
-def from_diffusers(model) -> UNet:
-    """A UNet with the options and weights of a diffusers UNet2DModel."""
-    network = UNet(_config_from(model.config))
-    theirs = model.state_dict()
+def weights_from_diffusers(theirs: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The weights of a network whose own names are `names`, out of a UNet2DModel's state dict."""
     ours = {}
-    for name in network.state_dict():
+    for name in names:
         parts = [theirs[n] for n in _names_in_diffusers(name)]
         ours[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
-    network.load_state_dict(ours)
-    return network.train(model.training)
+    return ours
 
 
-def to_diffusers(network: UNet):
-    """A diffusers UNet2DModel with the options and weights of `network`."""
-    import_torchvision()
-    from diffusers import UNet2DModel
-
-    c = network.config
-    if c.patch > 1:
-        raise InputError(
-            f"diffusers' UNet2DModel has no patches: only networks with patch=1 can be converted, this one has patch={c.patch}"
-        )
-    kinds = ["Attn" if resolution in c.attention else "" for resolution in c.resolutions]
-    model = UNet2DModel(
-        sample_size=c.image_size,
-        in_channels=c.channels + c.condition_channels,
-        out_channels=c.channels + c.extra_channels,
-        layers_per_block=c.blocks,
-        block_out_channels=c.widths,
-        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
-        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-        attention_head_dim=c.head_channels,
-        add_attention=c.middle_attention,
-        norm_num_groups=c.groups,
-        norm_eps=c.norm_eps,
-        dropout=c.dropout,
-        downsample_padding=0 if c.asymmetric_padding else 1,
-        flip_sin_to_cos=c.cosines_first,
-        freq_shift=c.frequency_shift,
-        num_class_embeds=None if c.classes is None else c.classes + 1,
-    )
+def weights_to_diffusers(ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A UNet2DModel's state dict out of a network's own."""
     theirs = {}
-    for name, weight in network.state_dict().items():
+    for name, weight in ours.items():
         names = _names_in_diffusers(name)
         theirs.update(zip(names, weight.chunk(len(names))))
-    model.load_state_dict(theirs)
-    return model.train(network.training)
+    return theirs
 
 
 def _names_in_diffusers(name: str) -> list[str]:
@@ -85,8 +54,8 @@ def _names_in_diffusers(name: str) -> list[str]:
     return [name.replace(".qkv.", f".to_{part}.") for part in "qkv"] if ".qkv." in name else [name]
 
 
-def _config_from(c) -> UNetConfig:
-    """Our options from diffusers'; refuses those that this network does not have."""
+def options_from_diffusers(c: Mapping) -> dict:
+    """The fields of a UNetConfig, from a UNet2DModel's options; refuses those that this network does not have."""
     plain = {"DownBlock2D", "UpBlock2D", "AttnDownBlock2D", "AttnUpBlock2D"}
     if other := [b for b in (*c.down_block_types, *c.up_block_types) if b not in plain]:
         raise InputError(f"blocks of diffusers' type {other[0]!r} have no counterpart here; convertible are {', '.join(sorted(plain))}")
@@ -112,7 +81,7 @@ def _config_from(c) -> UNetConfig:
     widths, first = c.block_out_channels, c.block_out_channels[0]
     if any(w % first for w in widths):
         raise InputError(f"block_out_channels must be multiples of the first to be converted, got {tuple(widths)}")
-    return UNetConfig(
+    return dict(
         image_size=size,
         channels=c.out_channels,
         condition_channels=c.in_channels - c.out_channels,
@@ -129,4 +98,31 @@ def _config_from(c) -> UNetConfig:
         asymmetric_padding=c.downsample_padding == 0,
         cosines_first=c.flip_sin_to_cos,
         frequency_shift=c.freq_shift,
+    )
+
+
+def options_to_diffusers(c) -> dict:
+    """A UNet2DModel's options, from a UNetConfig."""
+    if c.patch > 1:
+        raise InputError(
+            f"diffusers' UNet2DModel has no patches: only networks with patch=1 can be converted, this one has patch={c.patch}"
+        )
+    kinds = ["Attn" if resolution in c.attention else "" for resolution in c.resolutions]
+    return dict(
+        sample_size=c.image_size,
+        in_channels=c.channels + c.condition_channels,
+        out_channels=c.channels + c.extra_channels,
+        layers_per_block=c.blocks,
+        block_out_channels=c.widths,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        attention_head_dim=c.head_channels,
+        add_attention=c.middle_attention,
+        norm_num_groups=c.groups,
+        norm_eps=c.norm_eps,
+        dropout=c.dropout,
+        downsample_padding=0 if c.asymmetric_padding else 1,
+        flip_sin_to_cos=c.cosines_first,
+        freq_shift=c.frequency_shift,
+        num_class_embeds=None if c.classes is None else c.classes + 1,
     )

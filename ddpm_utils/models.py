@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.files import atomic_write
 from ddpm_utils.unet import UNet
 
 Network = TypeVar("Network", bound=nn.Module)

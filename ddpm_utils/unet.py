@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ddpm_utils.errors import InputError
+from ddpm_utils.interop import options_from_diffusers, options_to_diffusers, weights_from_diffusers, weights_to_diffusers
+from ddpm_utils.runtime.torchvision_shim import import_torchvision
 
 
 @dataclass(frozen=True)
@@ -203,15 +205,19 @@ class UNet(nn.Module):
     @classmethod
     def from_diffusers(cls, model) -> "UNet":
         """The same network as a diffusers UNet2DModel, with its weights. Raises InputError for options that this one lacks."""
-        from ddpm_utils.interop import from_diffusers
-
-        return from_diffusers(model)
+        network = cls(UNetConfig(**options_from_diffusers(model.config)))
+        network.load_state_dict(weights_from_diffusers(model.state_dict(), network.state_dict()))
+        return network.train(model.training)
 
     def to_diffusers(self):
         """A diffusers UNet2DModel with these weights and equal outputs; condition channels become input, extra ones output channels."""
-        from ddpm_utils.interop import to_diffusers
+        options = options_to_diffusers(self.config)
+        import_torchvision()
+        from diffusers import UNet2DModel  # only here: nothing else needs it installed
 
-        return to_diffusers(self)
+        model = UNet2DModel(**options)
+        model.load_state_dict(weights_to_diffusers(self.state_dict()))
+        return model.train(self.training)
 
 
 class Level(nn.Module):
@@ -315,14 +321,3 @@ def timestep_embedding(t: Tensor, dim: int, cosines_first: bool = False, frequen
     angles = t[:, None].float() * torch.exp(-math.log(10000) * exponent)  # (B, dim / 2)
     parts = (angles.cos(), angles.sin()) if cosines_first else (angles.sin(), angles.cos())
     return torch.cat(parts, 1)
-
-
-def parameter_table(network: nn.Module, depth: int = 3) -> str:
-    """Parameters by layer as text: one line for each module `depth` names deep, its count and share, and the total."""
-    counts: dict[str, int] = {}
-    for name, parameter in network.named_parameters():
-        layer = ".".join(name.split(".")[:-1][:depth])
-        counts[layer] = counts.get(layer, 0) + parameter.numel()
-    total = sum(counts.values())
-    lines = [f"{layer:<28}{n:>13,}{n / total:>8.1%}" for layer, n in counts.items()]
-    return "\n".join([f"{'layer':<28}{'parameters':>13}{'share':>8}", *lines, f"{'total':<28}{total:>13,}{1:>8.1%}"])

@@ -14,8 +14,8 @@ from pathlib import Path
 import build
 from client import Kernel, Pushed, Quota, Refused, Unreachable, download
 
-from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.files import atomic_write
 
 PATIENCE = 30  # requests without an answer, one after the other, before a chain gives up
 LEAST = 0.05  # of a session's usual hours: with less than that left of the week, a session isn't worth its start

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ddpm_utils.checkpoints import atomic_write
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.files import atomic_write
 
 ANSWER_SECONDS = 300  # the package itself would wait for ever
 

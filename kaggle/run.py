@@ -20,7 +20,7 @@ from client import Kernel, Refused, Unreachable
 from filelock import FileLock, Timeout
 
 from ddpm_utils.errors import InputError
-from ddpm_utils.plan import plan_sessions
+from ddpm_utils.training.plan import plan_sessions
 
 RETIRED = (
     "the P100 was retired by Kaggle on 2026-09-15: the session will run on GPU T4 x2, with the batch and precision of the P100 profile"

@@ -24,6 +24,6 @@ if importlib.util.find_spec("ddpm_utils") is None:
     sys.path.insert(0, str(course))
 
 import ddpm_utils
-from ddpm_utils.profiles import device, profile
+from ddpm_utils.course.profiles import device, profile
 
 print(f"ddpm_utils {ddpm_utils.__version__}, profile {profile()}, device {device()}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ddpm_utils.compat import import_torchvision
+from ddpm_utils.runtime.torchvision_shim import import_torchvision
 from ddpm_utils.unet import UNet, UNetConfig
 
 import_torchvision()

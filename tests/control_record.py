@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from recipes import recipe_of
 
-from ddpm_utils.adherence import MEASURES, agreement, draw, four_rows, hints_of
-from ddpm_utils.car_reader import CarReader, train_reader
-from ddpm_utils.control_training import control_trainer
-from ddpm_utils.controlnet import ControlNet, load_control
-from ddpm_utils.data import load_images, to_uint8
-from ddpm_utils.features import efficientnet_features
-from ddpm_utils.generation_metrics import coverage, kid
-from ddpm_utils.hints import HintedSet, with_hints
+from ddpm_utils.control.controlnet import ControlNet, load_control
+from ddpm_utils.control.hinted_images import HintedSet, with_hints
+from ddpm_utils.data.images import to_uint8
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.data.synthetic.cars import CarSet
+from ddpm_utils.evaluation.car_reader import CarReader, train_reader
+from ddpm_utils.evaluation.control import MEASURES, agreement, draw, four_rows, hints_of
+from ddpm_utils.evaluation.distribution_metrics import coverage, kid
+from ddpm_utils.evaluation.features import efficientnet_features
 from ddpm_utils.models import Model, load_model, shipped, weights_digest
-from ddpm_utils.synthetic.cars import CarSet
+from ddpm_utils.training.tasks.control import control_trainer
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 READER_STEPS = 500

@@ -21,8 +21,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: forked processes must not share threads
 
 from ddpm_utils.__main__ import main as command_line
-from ddpm_utils.checkpoints import list_states, read_state
-from ddpm_utils.data import load_images
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.training.checkpoints import list_states, read_state
 
 FLAGS = ["train", "--data-path", "digits", "--img-size", "4", "--width", "8", "--multipliers", "1", "--blocks", "1", "--batch-size", "256"]
 FLAGS += ["--precision", "fp32", "--epochs", "60", "--log-every", "5", "--sample-every", "100", "--dropout", "0.1", "--ema-start", "40"]

@@ -16,13 +16,15 @@ import torch
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from ddpm_utils.classifier import Classifier, hold_out, load_classifier
-from ddpm_utils.data import load_images, to_uint8
-from ddpm_utils.features import classifier_features
+from ddpm_utils.classifier import Classifier, load_classifier
+from ddpm_utils.data.images import to_uint8
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.evaluation.distribution_metrics import coverage, kid_by_label, label_agreement
+from ddpm_utils.evaluation.features import classifier_features
 from ddpm_utils.figures import sample_grid
 from ddpm_utils.generate import Guidance, generate, labels_in_rows, start_noise
-from ddpm_utils.generation_metrics import coverage, kid_by_label, label_agreement
 from ddpm_utils.models import Model, load_model, shipped
+from ddpm_utils.training.tasks.classification import hold_out
 
 SCALES = (1, 1.5, 2, 3, 5, 8)
 STEPS = 15  # of DPM-Solver++

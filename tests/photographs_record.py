@@ -10,10 +10,10 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from ddpm_utils.metrics import bit_identical_share, psnr
+from ddpm_utils.evaluation.image_metrics import bit_identical_share, psnr
 from ddpm_utils.models import load_model, shipped
-from ddpm_utils.photos import side_by_side
-from ddpm_utils.restoration import retouch
+from ddpm_utils.restoration.full_resolution import retouch
+from ddpm_utils.restoration.photos import side_by_side
 
 NAMES = (
     "astronaut",

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.adherence import MEASURES, agreement, four_rows, hints_of
-from ddpm_utils.car_reader import Reading, train_reader
-from ddpm_utils.data import to_float
+from ddpm_utils.control.hinted_images import with_hints
+from ddpm_utils.data.images import to_float
+from ddpm_utils.data.synthetic.cars import toy_cars
 from ddpm_utils.errors import InputError
-from ddpm_utils.hints import depth_correlation, mean_iou, with_hints
-from ddpm_utils.synthetic.cars import toy_cars
+from ddpm_utils.evaluation.car_reader import Reading, train_reader
+from ddpm_utils.evaluation.control import MEASURES, agreement, four_rows, hints_of
+from ddpm_utils.evaluation.hint_metrics import depth_correlation, mean_iou
 
 
 @pytest.fixture(scope="module")

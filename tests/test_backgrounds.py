@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from ddpm_utils.synthetic import backgrounds
-from ddpm_utils.synthetic.garments import still
+from ddpm_utils.data.synthetic import backgrounds
+from ddpm_utils.data.synthetic.garments import still
 
 PAINTERS = {
     "material": backgrounds.material,

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ddpm_utils.data import load_images
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.data.synthetic import cars
+from ddpm_utils.data.synthetic.cars import CarSet, draw_car, toy_cars
+from ddpm_utils.data.synthetic.painting import NEAREST, Painting, in_front
+from ddpm_utils.data.synthetic.vehicles import BACKGROUND, BODY, PARTS, ROAD, SHAPES, TYPES, WHEELS, WINDOWS, build, disc
 from ddpm_utils.errors import InputError
-from ddpm_utils.synthetic import cars
-from ddpm_utils.synthetic.cars import CarSet, draw_car, toy_cars
-from ddpm_utils.synthetic.painting import NEAREST, Painting, in_front
-from ddpm_utils.synthetic.vehicles import BACKGROUND, BODY, PARTS, ROAD, SHAPES, TYPES, WHEELS, WINDOWS, build, disc
 
 
 @pytest.fixture(scope="module")

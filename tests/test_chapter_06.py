@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from ddpm_utils import forms
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.forms import RESIDUAL_SCALE, corrupt, restoration_steps, shift_fractions
 from ddpm_utils.models import Model
+from ddpm_utils.restoration import formulations as forms
+from ddpm_utils.restoration.formulations import RESIDUAL_SCALE, corrupt, restoration_steps, shift_fractions
 from ddpm_utils.unet import UNetConfig
 
 KAPPA = 0.3

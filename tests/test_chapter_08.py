@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils.controlnet import ControlInTraining, ControlNet, zero_conv
+from ddpm_utils.control.controlnet import ControlInTraining, ControlNet, zero_conv
+from ddpm_utils.course.scribble_pad import ScribblePad
 from ddpm_utils.diffusion import training_loss
 from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
-from ddpm_utils.scribble_pad import ScribblePad
 from ddpm_utils.unet import UNet, UNetConfig
 
 

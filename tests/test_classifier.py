@@ -11,24 +11,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ddpm_utils.__main__ import build_parser, main
-from ddpm_utils.classifier import (
-    NoisyClassifier,
-    accuracy_by_quarter,
-    hold_out,
-    load_classifier,
-    new_classifier,
-    save_classifier,
-    train_steps,
-)
+from ddpm_utils.classifier import NoisyClassifier, load_classifier, save_classifier
 from ddpm_utils.commands.train import same_named
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet, load_images, to_float
+from ddpm_utils.data.images import ImageSet, to_float
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.diffusion import q_sample
 from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_guided, label_gradient, within_interval
 from ddpm_utils.ideal import dataset_denoiser
 from ddpm_utils.models import load_model, save_model
 from ddpm_utils.sampling import dpm_solver, sample
+from ddpm_utils.training.tasks.classification import accuracy_by_quarter, hold_out, new_classifier, train_steps
 from ddpm_utils.unet import UNet, UNetConfig
 
 NETWORK = UNetConfig(

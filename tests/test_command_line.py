@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ddpm_utils import session
 from ddpm_utils.__main__ import build_parser, main
-from ddpm_utils.data import load_images
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.models import load_model
-from ddpm_utils.training import draw_batch
+from ddpm_utils.training import session
+from ddpm_utils.training.batches import draw_batch
 
 NETWORK = ["--device", "cpu", "--precision", "fp32", "--width", "8", "--multipliers", "1", "2", "--blocks", "1"]
 TINY = [*NETWORK, "--batch-size", "256", "--epochs", "1", "--sample-every", "0", "--lr", "1e-2", "--warmup", "0"]

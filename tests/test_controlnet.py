@@ -6,19 +6,12 @@ import torch
 from networks import as_if_trained, stirred
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.control_training import hint_pictures
-from ddpm_utils.controlnet import (
-    ControlInTraining,
-    ControlNet,
-    controlled,
-    load_control,
-    save_control,
-    skip_channels,
-)
+from ddpm_utils.control.controlnet import ControlInTraining, ControlNet, controlled, load_control, save_control, skip_channels
 from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_free
 from ddpm_utils.models import load_model, save_model, shipped, weights_digest
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, sample
+from ddpm_utils.training.tasks.control import hint_pictures
 from ddpm_utils.unet import UNetConfig
 
 SMALL = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=3)

@@ -10,7 +10,8 @@ from image_folders import write, write_all
 from kagglehub.exceptions import KaggleApiHTTPError
 from PIL import Image
 
-from ddpm_utils.data import fit, load_images
+from ddpm_utils.data.images import fit
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 
 

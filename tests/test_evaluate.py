@@ -13,12 +13,13 @@ from scipy.ndimage import gaussian_filter
 from ddpm_utils.__main__ import main
 from ddpm_utils.commands.evaluate import spread
 from ddpm_utils.config import FORMS, TrainConfig
-from ddpm_utils.data import to_float, to_uint8
+from ddpm_utils.data.images import to_float, to_uint8
+from ddpm_utils.data.pair_folders import SPLIT_FILE
+from ddpm_utils.data.pairs import PairSet, change_mask
 from ddpm_utils.errors import InputError
-from ddpm_utils.evaluation import Method, baselines, evaluate_rows, model_methods, table, verdicts
-from ddpm_utils.forms import gate, restore
+from ddpm_utils.evaluation.retouching import Method, baselines, evaluate_rows, model_methods, table, verdicts
 from ddpm_utils.models import Model, save_model, shipped
-from ddpm_utils.pairs import SPLIT_FILE, PairSet, change_mask
+from ddpm_utils.restoration.formulations import gate, restore
 from ddpm_utils.unet import UNet, UNetConfig
 
 SIZE = 32

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.checkpoints import list_states, load_state, save_state
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet, load_images
-from ddpm_utils.doctor import supports
+from ddpm_utils.data.images import ImageSet
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import Execution, choose_device, precision_of
-from ddpm_utils.training import Trainer, draw_batch
+from ddpm_utils.runtime.device import Execution, choose_device, precision_of
+from ddpm_utils.runtime.doctor import supports
+from ddpm_utils.training.batches import draw_batch
+from ddpm_utils.training.checkpoints import list_states, load_state, save_state
+from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(4,), groups=8, classes=10)

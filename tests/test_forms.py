@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from ddpm_utils.config import FORMS, TrainConfig
-from ddpm_utils.data import ImageSet, to_float
+from ddpm_utils.data.images import ImageSet, to_float
+from ddpm_utils.data.pairs import PairSet, change_mask
 from ddpm_utils.errors import InputError
-from ddpm_utils.forms import (
+from ddpm_utils.models import Model
+from ddpm_utils.restoration.formulations import (
     GATE,
     RESIDUAL_SCALE,
     answer,
@@ -24,9 +26,8 @@ from ddpm_utils.forms import (
     shift_fractions,
     worked_on,
 )
-from ddpm_utils.models import Model
-from ddpm_utils.pairs import PairSet, change_mask
-from ddpm_utils.training import Trainer, draw_batch
+from ddpm_utils.training.batches import draw_batch
+from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNet, UNetConfig
 
 SAMPLED = [form for form in FORMS if form != "regression"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils.classifier import Classifier, new_classifier
+from ddpm_utils.classifier import Classifier
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.diffusion import to_x0
 from ddpm_utils.errors import InputError
@@ -15,6 +15,7 @@ from ddpm_utils.guidance import classifier_free, classifier_free_batched, classi
 from ddpm_utils.models import Model
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, static_threshold
 from ddpm_utils.schedules import NoiseSchedule
+from ddpm_utils.training.tasks.classification import new_classifier
 from ddpm_utils.unet import UNet, UNetConfig
 
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.classifier import Classifier, new_classifier
+from ddpm_utils.classifier import Classifier
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import load_images, to_float
+from ddpm_utils.data.images import to_float
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.features import classifier_features, efficientnet_features
-from ddpm_utils.generation_metrics import coverage, kid, kid_by_label, label_agreement, mmd2
+from ddpm_utils.evaluation.distribution_metrics import coverage, kid, kid_by_label, label_agreement, mmd2
+from ddpm_utils.evaluation.features import classifier_features, efficientnet_features
+from ddpm_utils.training.tasks.classification import new_classifier
 from ddpm_utils.unet import UNetConfig
 
 
@@ -142,7 +144,7 @@ def test_a_lost_mode_costs_coverage_and_strange_images_cost_density():
 def test_more_images_than_are_looked_at_once(monkeypatch):
     real, generated = draw(70, 3, 0), draw(50, 3, 1)
     whole = coverage(real, generated)
-    monkeypatch.setattr("ddpm_utils.generation_metrics.ROWS", 16)
+    monkeypatch.setattr("ddpm_utils.evaluation.distribution_metrics.ROWS", 16)
     assert coverage(real, generated) == whole
 
 

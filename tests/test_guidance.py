@@ -5,13 +5,7 @@ import torch
 
 from ddpm_utils.diffusion import to_eps, to_x0
 from ddpm_utils.errors import InputError
-from ddpm_utils.guidance import (
-    autoguided,
-    classifier_free,
-    classifier_guided,
-    classifier_mean_shifted,
-    within_interval,
-)
+from ddpm_utils.guidance import autoguided, classifier_free, classifier_guided, classifier_mean_shifted, within_interval
 from ddpm_utils.ideal import gaussian_denoiser, mixture_denoiser, mixture_posterior
 from ddpm_utils.sampling import ddim, ddim_invert, ddpm, dpm_solver, dynamic_threshold, sample, static_threshold
 from ddpm_utils.schedules import NoiseSchedule

@@ -9,24 +9,14 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet, load_images, to_float
+from ddpm_utils.control.hinted_images import folder_hints, with_hints
+from ddpm_utils.control.hints import HINTS, canny, lines, one_hot, scribble, user_scribble
+from ddpm_utils.data.images import ImageSet, to_float
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.data.synthetic.cars import toy_cars
 from ddpm_utils.errors import InputError
-from ddpm_utils.hints import (
-    HINTS,
-    canny,
-    depth_correlation,
-    edge_agreement,
-    edge_recall,
-    folder_hints,
-    lines,
-    mean_iou,
-    one_hot,
-    scribble,
-    user_scribble,
-    with_hints,
-)
-from ddpm_utils.synthetic.cars import toy_cars
-from ddpm_utils.training import draw_batch
+from ddpm_utils.evaluation.hint_metrics import depth_correlation, edge_agreement, edge_recall, mean_iou
+from ddpm_utils.training.batches import draw_batch
 from ddpm_utils.unet import UNetConfig
 
 

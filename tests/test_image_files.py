@@ -10,8 +10,9 @@ import torch
 from image_folders import write, write_all
 from PIL import Image, ImageDraw
 
-from ddpm_utils import data
-from ddpm_utils.data import load_images, read_rgb, to_float, to_uint8
+from ddpm_utils.data import folders
+from ddpm_utils.data.images import read_rgb, to_float, to_uint8
+from ddpm_utils.data.sources import load_images
 
 # --- kinds of file ---
 
@@ -137,7 +138,7 @@ def test_floats_lie_in_minus_one_to_one_and_channels_keep_their_place():
 def test_the_second_load_decodes_nothing(root, photographs, monkeypatch):
     write_all(root, photographs)
     first = load_images(root, size=16)
-    monkeypatch.setattr(data, "read_rgb", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(folders, "read_rgb", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(load_images(root, size=16).images, first.images)
 
 
@@ -176,7 +177,7 @@ def test_an_interrupted_decoding_leaves_nothing_behind(root, cache, photographs,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(data, "read_rgb", interrupted)
+        patch.setattr(folders, "read_rgb", interrupted)
         with pytest.raises(KeyboardInterrupt):
             load_images(root, size=8)
     assert list(cache.iterdir()) == []

@@ -22,9 +22,9 @@ from bare_python import bare_environment, bare_python
 from PIL import Image
 
 from ddpm_utils.__main__ import main as ddpm_utils
-from ddpm_utils.checkpoints import read_state
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import load_model
+from ddpm_utils.training.checkpoints import read_state
 
 KAGGLE = Path(__file__).parents[1] / "kaggle"
 JOBS = sorted(p.parent.name for p in KAGGLE.glob("*/job.toml"))

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils import session
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet, load_images, to_float, to_uint8
+from ddpm_utils.data.images import ImageSet, to_float, to_uint8
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.models import load_model
 from ddpm_utils.schedules import SCHEDULES, NoiseSchedule
-from ddpm_utils.training import Trainer, draw_batch
+from ddpm_utils.training import session
+from ddpm_utils.training.batches import draw_batch
+from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=4, channels=1, width=8, multipliers=(1,), blocks=1, attention=(), groups=4, classes=10)

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ddpm_utils.errors import InputError
-from ddpm_utils.metrics import PSNR_CAP, bit_identical_share, gradient_ratio, mean_psnr, overlap, psnr, psnr_in, ssim
+from ddpm_utils.evaluation.image_metrics import PSNR_CAP, bit_identical_share, gradient_ratio, mean_psnr, overlap, psnr, psnr_in, ssim
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from ddpm_utils import mirror as module
 from ddpm_utils.__main__ import main
-from ddpm_utils.checkpoints import list_states, read_state
-from ddpm_utils.mirror import mirror
+from ddpm_utils.training import backup as module
+from ddpm_utils.training.backup import mirror
+from ddpm_utils.training.checkpoints import list_states, read_state
 
 TINY = [
     *("--data-path", "digits", "--img-size", "4", "--width", "8", "--multipliers", "1", "--blocks", "1", "--batch-size", "512"),

@@ -6,13 +6,14 @@ import pytest
 import torch
 from recipes import arguments_of, bytes_of, log_of, recipe_of
 
-from ddpm_utils.classifier import hold_out, load_classifier
+from ddpm_utils.classifier import load_classifier
 from ddpm_utils.commands import train, train_classifier
-from ddpm_utils.data import load_images
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.features import classifier_features
+from ddpm_utils.evaluation.features import classifier_features
 from ddpm_utils.generate import generate, start_noise
 from ddpm_utils.models import SHIPPED, load_model, shipped
+from ddpm_utils.training.tasks.classification import hold_out
 
 NAMES = sorted(
     path.stem for path in SHIPPED.glob("*.safetensors") if not path.stem.startswith("toy-cars-")

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ddpm_utils.widgets import SLIDER_MIME
+from ddpm_utils.course.widgets import SLIDER_MIME
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

@@ -4,10 +4,11 @@ import pytest
 from PIL import Image
 from retouched import smoothed_pairs, through_jpeg, truncate, write_pairs, write_png
 
-from ddpm_utils import cache
-from ddpm_utils.data import fit, read_rgb
+from ddpm_utils.data.images import fit, read_rgb
+from ddpm_utils.data.pair_folders import load_pairs
+from ddpm_utils.data.pairs import change_mask, roughness_ratio
 from ddpm_utils.errors import InputError
-from ddpm_utils.pairs import change_mask, load_pairs, roughness_ratio
+from ddpm_utils.runtime import cache
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +223,7 @@ def test_the_second_load_decodes_and_compares_nothing(root, pairs, monkeypatch):
     write_pairs(root, pairs)
     first = load_pairs(root, 32)
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("opened a picture again"))
-    monkeypatch.setattr("ddpm_utils.pairs.change_mask", lambda *_: pytest.fail("compared again"))
+    monkeypatch.setattr("ddpm_utils.data.pair_folders.change_mask", lambda *_: pytest.fail("compared again"))
     second = load_pairs(root, 32)
     assert isinstance(second.images, np.memmap)
     assert second.digest == first.digest

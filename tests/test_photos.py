@@ -9,9 +9,9 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
-from ddpm_utils.data import read_rgb
+from ddpm_utils.data.images import read_rgb
 from ddpm_utils.errors import InputError
-from ddpm_utils.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
+from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><keep me/></x:xmpmeta>'

@@ -11,10 +11,11 @@ from PIL import Image
 from retouched import smoothed_pairs, truncate, write_pairs, write_png
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.crops import LEAST_SHARE, STRIP, compare, cut_crops, measure_shift, without_bars
+from ddpm_utils.data.crops import LEAST_SHARE, STRIP, compare, cut_crops, measure_shift, without_bars
+from ddpm_utils.data.pair_folders import load_pairs
+from ddpm_utils.data.pairs import change_mask
+from ddpm_utils.data.prepare_pairs import Settings, prepare_pairs
 from ddpm_utils.errors import InputError
-from ddpm_utils.pairs import change_mask, load_pairs
-from ddpm_utils.prepare import Settings, prepare_pairs
 
 SIZE = 48
 SETTINGS = Settings(SIZE, crops=6, test_share=0.3)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ddpm_utils import restoration
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
-from ddpm_utils.forms import RESIDUAL_SCALE
 from ddpm_utils.models import Model
-from ddpm_utils.restoration import apply_change, blend_tiles, enlarge, predict_change, retouch, tile_starts, working_size
+from ddpm_utils.restoration import full_resolution as restoration
+from ddpm_utils.restoration.formulations import RESIDUAL_SCALE
+from ddpm_utils.restoration.full_resolution import apply_change, blend_tiles, enlarge, predict_change, retouch, tile_starts, working_size
 from ddpm_utils.unet import UNetConfig
 
 CONFIG = TrainConfig(

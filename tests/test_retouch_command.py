@@ -14,8 +14,8 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.commands import retouch as command
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.models import load_model, save_model
-from ddpm_utils.photos import read_photo
-from ddpm_utils.restoration import retouch
+from ddpm_utils.restoration.full_resolution import retouch
+from ddpm_utils.restoration.photos import read_photo
 from ddpm_utils.unet import UNet, UNetConfig
 
 

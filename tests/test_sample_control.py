@@ -8,13 +8,13 @@ from PIL import Image
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.controlnet import ControlNet, save_control
-from ddpm_utils.data import to_float
+from ddpm_utils.control.controlnet import ControlNet, save_control
+from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
+from ddpm_utils.control.hints import canny, one_hot
+from ddpm_utils.data.images import to_float
+from ddpm_utils.data.synthetic.cars import TYPES, toy_cars
 from ddpm_utils.errors import InputError
-from ddpm_utils.hint_files import hint_from_image, hint_from_picture
-from ddpm_utils.hints import canny, one_hot
 from ddpm_utils.models import save_model
-from ddpm_utils.synthetic.cars import TYPES, toy_cars
 from ddpm_utils.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=len(TYPES))

@@ -12,16 +12,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ddpm_utils import session
 from ddpm_utils.__main__ import main
-from ddpm_utils.budget import Limits, Stopper, check_disk, disk_bytes, folder_bytes, state_bytes
-from ddpm_utils.checkpoints import list_states, save_rotated
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import load_images
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.plan import plan_sessions
-from ddpm_utils.session import SessionOptions, train
-from ddpm_utils.training import Trainer
+from ddpm_utils.runtime.files import folder_bytes
+from ddpm_utils.training import session
+from ddpm_utils.training.checkpoints import list_states, save_rotated
+from ddpm_utils.training.limits import Limits, Stopper, check_disk, disk_bytes, state_bytes
+from ddpm_utils.training.plan import plan_sessions
+from ddpm_utils.training.session import SessionOptions, train
+from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNetConfig
 
 TINY = [
@@ -197,7 +198,7 @@ def test_a_full_disk_leaves_the_old_states_whole(tmp_path, digits):
 def test_pruning_keeps_the_last_states_and_never_the_only_good_one_goes_first(tmp_path, digits, monkeypatch):
     trainer = Trainer(CONFIG, digits)
     present = []
-    monkeypatch.setattr("ddpm_utils.checkpoints.save_state", _spy(present, tmp_path))
+    monkeypatch.setattr("ddpm_utils.training.checkpoints.save_state", _spy(present, tmp_path))
     for _ in range(4):
         trainer.train_step()
         save_rotated(trainer, tmp_path, keep=1)
@@ -206,7 +207,7 @@ def test_pruning_keeps_the_last_states_and_never_the_only_good_one_goes_first(tm
 
 
 def _spy(present, folder):
-    from ddpm_utils.checkpoints import save_state
+    from ddpm_utils.training.checkpoints import save_state
 
     def save(trainer, path):
         present.append(len(list_states(folder)))

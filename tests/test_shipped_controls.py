@@ -4,10 +4,10 @@ import pytest
 import torch
 from recipes import arguments_of, bytes_of, log_of, recipe_of
 
-from ddpm_utils.adherence import MEASURES, agreement, draw, hints_of
-from ddpm_utils.controlnet import load_control
-from ddpm_utils.data import load_images
-from ddpm_utils.hints import with_hints
+from ddpm_utils.control.controlnet import load_control
+from ddpm_utils.control.hinted_images import with_hints
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.evaluation.control import MEASURES, agreement, draw, hints_of
 from ddpm_utils.models import load_model, shipped, weights_digest
 
 

@@ -12,7 +12,7 @@ import pytest
 from bare_python import bare_environment, bare_python
 from nbclient import NotebookClient
 
-from ddpm_utils.data import load_images
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 
 ROOT = Path(__file__).parents[1]

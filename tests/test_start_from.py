@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ddpm_utils.__main__ import main
+from ddpm_utils.data.pair_folders import load_pairs
 from ddpm_utils.models import load_model, weights_digest
-from ddpm_utils.pairs import load_pairs
-from ddpm_utils.training import Trainer
+from ddpm_utils.training.trainer import Trainer
 
 TINY = shlex.split(
     "--form anchored --data-path wrinkles:24 --img-size 32 --patch 2 --width 8 --multipliers 1 2 --blocks 1 --batch-size 8 --epochs 2 "

@@ -7,16 +7,17 @@ import torch
 from networks import as_if_trained
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.checkpoints import list_states, read_state
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.control_training import control_trainer
-from ddpm_utils.controlnet import controlled, load_control
-from ddpm_utils.data import load_images, to_float
+from ddpm_utils.control.controlnet import controlled, load_control
+from ddpm_utils.control.hinted_images import with_hints
+from ddpm_utils.data.images import to_float
+from ddpm_utils.data.sources import load_images
+from ddpm_utils.data.synthetic.cars import TYPES
 from ddpm_utils.diffusion import training_loss
-from ddpm_utils.execution import Execution
-from ddpm_utils.hints import with_hints
 from ddpm_utils.models import Model, load_model, save_model, weights_digest
-from ddpm_utils.synthetic.cars import TYPES
+from ddpm_utils.runtime.device import Execution
+from ddpm_utils.training.checkpoints import list_states, read_state
+from ddpm_utils.training.tasks.control import control_trainer
 from ddpm_utils.unet import UNetConfig
 
 

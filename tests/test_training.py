@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.checkpoints import load_state, save_state
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import ImageSet, load_images
+from ddpm_utils.data.images import ImageSet
+from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import load_model, save_model
-from ddpm_utils.training import Trainer, draw_batch, epoch_order, learning_rate
+from ddpm_utils.training.batches import draw_batch, epoch_order
+from ddpm_utils.training.checkpoints import load_state, save_state
+from ddpm_utils.training.trainer import Trainer, learning_rate
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(4,), groups=4, classes=10, dropout=0.1)

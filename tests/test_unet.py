@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from ddpm_utils.compat import import_torchvision
 from ddpm_utils.errors import InputError
-from ddpm_utils.unet import UNet, UNetConfig, parameter_table, timestep_embedding
+from ddpm_utils.runtime.torchvision_shim import import_torchvision
+from ddpm_utils.training.log import parameter_table
+from ddpm_utils.unet import UNet, UNetConfig, timestep_embedding
 
 import_torchvision()
 from diffusers import UNet2DModel  # noqa: E402

@@ -9,11 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddpm_utils import widgets
+from ddpm_utils.course import widgets
+from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, judge
+from ddpm_utils.course.profiles import by_profile, profile
+from ddpm_utils.course.widgets import Choice, Slider, explore, html_slider, show
 from ddpm_utils.errors import InputError
-from ddpm_utils.exercises import Mismatch, check, compare, difference, expect_failure, judge
-from ddpm_utils.profiles import by_profile, profile
-from ddpm_utils.widgets import Choice, Slider, explore, html_slider, show
 
 
 def drawing(a, b="x"):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import fft, ndimage
 
+from ddpm_utils.data.pairs import CHANGE_THRESHOLD, change_mask
+from ddpm_utils.data.synthetic import creases, wrinkles
+from ddpm_utils.data.synthetic.fabrics import frame, resample, smooth_noise
+from ddpm_utils.data.synthetic.garments import empty_scene
+from ddpm_utils.data.synthetic.people import figure
+from ddpm_utils.data.synthetic.wrinkles import Pair, synthetic_pairs, wrinkle_pair
 from ddpm_utils.errors import InputError
-from ddpm_utils.pairs import CHANGE_THRESHOLD, change_mask
-from ddpm_utils.synthetic import creases, wrinkles
-from ddpm_utils.synthetic.fabrics import frame, resample, smooth_noise
-from ddpm_utils.synthetic.garments import empty_scene
-from ddpm_utils.synthetic.people import figure
-from ddpm_utils.synthetic.wrinkles import Pair, synthetic_pairs, wrinkle_pair
 
 REACH = 2 + 64 // 32 + 3  # pixels from the mask at 64 px, in which fainter differences stay: a dilation, and the softening of its edge
 

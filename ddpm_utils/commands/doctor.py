@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddpm_utils.doctor import examine
+from ddpm_utils.runtime.doctor import examine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ddpm_utils.data import download
+from ddpm_utils.data.pair_folders import existing_folder, find_prepared, load_pairs
+from ddpm_utils.data.pairs import PairSet
+from ddpm_utils.data.sources import download
 from ddpm_utils.errors import InputError
-from ddpm_utils.evaluation import Method, Row, baselines, evaluate_rows, model_methods, table, verdicts
-from ddpm_utils.execution import choose_device, describe_device
-from ddpm_utils.forms import check_restorer
+from ddpm_utils.evaluation.retouching import Method, Row, baselines, evaluate_rows, model_methods, table, verdicts
 from ddpm_utils.models import Model, load_model, shipped
-from ddpm_utils.pairs import PairSet, existing_folder, find_prepared, load_pairs
+from ddpm_utils.restoration.formulations import check_restorer
+from ddpm_utils.runtime.device import choose_device, describe_device
 
 ENDINGS = (".md", ".csv")
 

@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 
 from ddpm_utils.classifier import Classifier, load_classifier
-from ddpm_utils.data import EMBEDDED, list_images, load_images
+from ddpm_utils.data.folders import list_images
+from ddpm_utils.data.sources import EMBEDDED, load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import choose_device, describe_device
-from ddpm_utils.features import classifier_features, efficientnet_features, inception_fid
-from ddpm_utils.generation_metrics import coverage, kid
+from ddpm_utils.evaluation.distribution_metrics import coverage, kid
+from ddpm_utils.evaluation.features import classifier_features, efficientnet_features, inception_fid
 from ddpm_utils.models import file_or_shipped
+from ddpm_utils.runtime.device import choose_device, describe_device
 
 COLOUR, INCEPTION = "efficientnet-lite0", "inception-fid"
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ddpm_utils.plan import PROFILES, plan_sessions
+from ddpm_utils.training.plan import PROFILES, plan_sessions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

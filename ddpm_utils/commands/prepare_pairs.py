@@ -7,7 +7,7 @@ was. `train --data-path OUT` uses the result.
 import argparse
 from pathlib import Path
 
-from ddpm_utils.prepare import Settings, prepare_pairs
+from ddpm_utils.data.prepare_pairs import Settings, prepare_pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

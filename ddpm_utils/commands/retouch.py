@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import atomic_write, check_folder_can_be
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import choose_device, describe_device
 from ddpm_utils.models import Model, load_model, shipped
-from ddpm_utils.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
-from ddpm_utils.restoration import SHORT_SIDE, check_settings, retouch
+from ddpm_utils.restoration.full_resolution import SHORT_SIDE, check_settings, retouch
+from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
+from ddpm_utils.runtime.device import choose_device, describe_device
+from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
 
 SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side pictures
 

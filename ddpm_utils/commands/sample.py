@@ -16,16 +16,16 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm_utils.checkpoints import check_folder_can_be
 from ddpm_utils.classifier import load_classifier
-from ddpm_utils.controlnet import ControlNet, controlled, load_control
-from ddpm_utils.data import to_uint8
+from ddpm_utils.control.controlnet import ControlNet, controlled, load_control
+from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
+from ddpm_utils.data.images import to_uint8
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import choose_device, describe_device
 from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
 from ddpm_utils.generate import SAMPLERS, Guidance, generate, labels_in_rows, start_noise
-from ddpm_utils.hint_files import hint_from_image, hint_from_picture
 from ddpm_utils.models import Model, file_or_shipped, load_model
+from ddpm_utils.runtime.device import choose_device, describe_device
+from ddpm_utils.runtime.files import check_folder_can_be
 from ddpm_utils.sampling import Step
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from ddpm_utils.budget import Limits
-from ddpm_utils.checkpoints import list_states, read_state
 from ddpm_utils.config import DECAYS, FORMS, OPTIMIZERS, TrainConfig
-from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
+from ddpm_utils.data.images import ImageSet
+from ddpm_utils.data.pair_folders import load_pairs
+from ddpm_utils.data.sources import EMBEDDED, KAGGLE_HANDLES, load_images
 from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
-from ddpm_utils.doctor import check_device
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import (
+from ddpm_utils.models import Model, file_or_shipped, load_model, weights_digest
+from ddpm_utils.runtime.device import (
     PRECISIONS,
     Execution,
     choose_device,
@@ -29,12 +29,14 @@ from ddpm_utils.execution import (
     leave_processes,
     precision_of,
 )
-from ddpm_utils.models import Model, file_or_shipped, load_model, weights_digest
-from ddpm_utils.pairs import load_pairs
+from ddpm_utils.runtime.doctor import check_device
 from ddpm_utils.schedules import SCHEDULES
-from ddpm_utils.session import SessionOptions, check_folder, train
-from ddpm_utils.training import Trainer, check_data
-from ddpm_utils.unet import UNet, UNetConfig, parameter_table
+from ddpm_utils.training.checkpoints import list_states, read_state
+from ddpm_utils.training.limits import Limits
+from ddpm_utils.training.log import parameter_table
+from ddpm_utils.training.session import SessionOptions, check_folder, train
+from ddpm_utils.training.trainer import Trainer, check_data
+from ddpm_utils.unet import UNet, UNetConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

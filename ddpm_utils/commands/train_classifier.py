@@ -12,17 +12,19 @@ from pathlib import Path
 
 import torch
 
-from ddpm_utils.checkpoints import file_in_the_way
-from ddpm_utils.classifier import ClassifierStep, accuracy_by_quarter, hold_out, new_classifier, save_classifier, train_steps
+from ddpm_utils.classifier import save_classifier
 from ddpm_utils.commands.train import default_multipliers, same_named
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
+from ddpm_utils.data.images import ImageSet
+from ddpm_utils.data.sources import EMBEDDED, KAGGLE_HANDLES, load_images
 from ddpm_utils.diffusion import by_quarter
-from ddpm_utils.doctor import check_device
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import choose_device, describe_device
+from ddpm_utils.runtime.device import choose_device, describe_device
+from ddpm_utils.runtime.doctor import check_device
+from ddpm_utils.runtime.files import file_in_the_way
 from ddpm_utils.schedules import SCHEDULES
-from ddpm_utils.training import check_data
+from ddpm_utils.training.tasks.classification import ClassifierStep, accuracy_by_quarter, hold_out, new_classifier, train_steps
+from ddpm_utils.training.trainer import check_data
 from ddpm_utils.unet import UNetConfig
 
 

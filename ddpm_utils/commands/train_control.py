@@ -9,19 +9,21 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
-from ddpm_utils.budget import Limits
 from ddpm_utils.commands.train import choose_precision, next_command
 from ddpm_utils.config import DECAYS, TrainConfig
-from ddpm_utils.control_training import control_trainer, train_control
-from ddpm_utils.data import EMBEDDED, KAGGLE_HANDLES, ImageSet, load_images
-from ddpm_utils.doctor import check_device
+from ddpm_utils.control.hinted_images import EXACT, with_hints
+from ddpm_utils.control.hints import HINTS
+from ddpm_utils.data.images import ImageSet
+from ddpm_utils.data.sources import EMBEDDED, KAGGLE_HANDLES, load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.execution import PRECISIONS, Execution, choose_device, describe_device
-from ddpm_utils.hints import EXACT, HINTS, with_hints
 from ddpm_utils.models import Model, file_or_shipped, load_model
-from ddpm_utils.session import SessionOptions, check_folder
-from ddpm_utils.training import Trainer
-from ddpm_utils.unet import parameter_table
+from ddpm_utils.runtime.device import PRECISIONS, Execution, choose_device, describe_device
+from ddpm_utils.runtime.doctor import check_device
+from ddpm_utils.training.limits import Limits
+from ddpm_utils.training.log import parameter_table
+from ddpm_utils.training.session import SessionOptions, check_folder
+from ddpm_utils.training.tasks.control import control_trainer, train_control
+from ddpm_utils.training.trainer import Trainer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

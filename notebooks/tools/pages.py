@@ -11,7 +11,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from ddpm_utils.widgets import SLIDER_MIME, WITHOUT, WRAP
+from ddpm_utils.course.widgets import SLIDER_MIME, WITHOUT, WRAP
 
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 STYLE = """<style>

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ddpm_utils.budget import folder_bytes
+from ddpm_utils.runtime.files import folder_bytes
 
 ISOLATE = Path(__file__).with_name("isolate.py")
 TIMEOUT = "Your notebook was stopped because it exceeded the max allowed execution duration."

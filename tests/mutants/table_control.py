@@ -8,9 +8,11 @@ CONTROLNET = "tests/test_controlnet.py"
 MEASURES = "tests/test_generation_metrics.py"
 
 CONTROL = {
-    "hints.py": [
+    "control/hints.py": [
         ("grey is red", "[0.299, 0.587, 0.114]", "[1.0, 0.0, 0.0]", HINTS),
         ("a scribble's hand depends on the batch", "zlib.crc32((grey * 255).round().astype(np.uint8).tobytes())", "len(drawn)", HINTS),
+    ],
+    "evaluation/hint_metrics.py": [
         ("an edge may have several partners", "maximum_bipartite_matching(csr_array(near)) >= 0", "near.any(1)", HINTS),
         (
             "edges meet across a corner",
@@ -28,9 +30,11 @@ CONTROL = {
             "x.double().flatten(1)",
             HINTS,
         ),
+    ],
+    "control/hinted_images.py": [
         ("hints lie in -1 .. 1", "(hint * 255).round()", "(hint * 127.5 + 127.5).round()", HINTS),
     ],
-    "adherence.py": [
+    "evaluation/control.py": [
         ("shuffled hints are the right ones", "right.roll(1, 0), hints, reader", "right, hints, reader", ADHERENCE),
         (
             "what all depths have in common counts as agreement",
@@ -45,7 +49,7 @@ CONTROL = {
             ADHERENCE,
         ),
     ],
-    "controlnet.py": [
+    "control/controlnet.py": [
         (
             "the ends of a control begin at random",
             "nn.init.zeros_(conv.weight)\n    nn.init.zeros_(conv.bias)\n    return conv",
@@ -88,7 +92,7 @@ CONTROL = {
             CONTROLNET,
         ),
     ],
-    "generation_metrics.py": [
+    "evaluation/distribution_metrics.py": [
         ("an image is compared with itself", "(within_a.sum() - within_a.trace()) / (n * (n - 1))", "within_a.mean()", MEASURES, PUBLISHED),
         ("the kernel isn't divided by the number of features", "a @ b.T / a.shape[1]", "a @ b.T", MEASURES, PUBLISHED),
         ("subsets of KID are drawn with replacement", "size, replace=False", "size, replace=True", MEASURES),

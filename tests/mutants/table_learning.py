@@ -35,7 +35,7 @@ LEARNING = {
         ("snapshots are weighed by wrong integrals", "(gi + gj + 1) *", "(gi + gj + 2) *", EMA),
         ("the average never reaches the network", "parameter.copy_(average)", "average.copy_(parameter)", AVERAGE, PUBLISHED),
     ],
-    "training.py": [
+    "training/batches.py": [
         (
             "only t below 300 is trained",
             "torch.randint(0, config.timesteps, (B,)",
@@ -103,6 +103,8 @@ LEARNING = {
         ),
         ("images are turned upside down", "images[:, :, ::-1]", "images[:, ::-1]", MIRRORED),
         ("all images are mirrored", ".numpy() < 0.5", ".numpy() < 1.5", MIRRORED),
+    ],
+    "training/trainer.py": [
         ("the first step has no learning rate", "(step + 1) / config.warmup", "step / config.warmup", RATE),
         ("the learning rate falls to half", "0.5 * (1 + math.cos(math.pi * done))", "0.5 * (1 + math.cos(math.pi * done / 2))", RATE),
         (
@@ -141,7 +143,7 @@ LEARNING = {
             MISTAKES,
         ),
     ],
-    "checkpoints.py": [
+    "training/checkpoints.py": [
         ("a resumed run counts from 0", 'trainer.step = state["step"]', "trainer.step = 0", RESUME, PUBLISHED),
         (
             "a resumed run has the average start anew",
@@ -160,7 +162,7 @@ LEARNING = {
         ),
         ("zero terminal SNR is asked for and not used", "if self.zero_terminal_snr else schedule", "if False else schedule", MISTAKES),
     ],
-    "session.py": [
+    "training/session.py": [
         (
             "without a state a resumed run starts from scratch",
             "if options.resume is True and not list_states(out):",
@@ -183,7 +185,7 @@ LEARNING = {
             PUBLISHED,
         ),
     ],
-    "data.py": [
+    "data/images.py": [
         ("images are scaled to [0, 1]", "(x - _per_channel(mean)) / _per_channel(std)", "x", MIRRORED),
         ("samples are rounded down", "(v * 255).round()", "(v * 255).floor()", MISTAKES),
     ],

@@ -8,7 +8,7 @@ PAIRS = "tests/test_pairs.py"
 LIFT = "tests/test_restoration.py"
 
 RESTORATION = {
-    "forms.py": [
+    "restoration/formulations.py": [
         ("the anchored chain leads away from the source", "x0 + eta * (source - x0)", "x0 + eta * (x0 - source)", FORMS),
         ("noise of the anchored chain grows with eta", "config.kappa * eta.sqrt() * eps", "config.kappa * eta * eps", FORMS),
         ("a step back forgets what x_t has already lost", "(etas[s] * (1 - etas[s] / etas[t])).sqrt()", "etas[s].sqrt()", FORMS),
@@ -26,12 +26,12 @@ RESTORATION = {
         ("retouched pixels weigh no more than others", "(1 + config.mask_weight * region)", "(1 + 0 * region)", FORMS),
         ("the answer is the last draw, not the mean", "gate(mask) * drawn.mean(0)", "gate(mask) * drawn[-1]", FORMS),
     ],
-    "pairs.py": [
+    "data/pairs.py": [
         ("the change mask takes single pixels of noise", "ndimage.binary_opening(differs, np.ones((3, 3), bool))", "differs", PAIRS),
         ("differences of bytes wrap around", "source.astype(np.int16) - target.astype(np.int16)", "source - target", PAIRS),
         ("swapped folders are taken", "if rougher <= majority * len(ratios):", "if True:", PAIRS, PUBLISHED),
     ],
-    "metrics.py": [
+    "evaluation/image_metrics.py": [
         (
             "zeros outside the mask count",
             "np.square(a[mask].astype(np.float64) - b[mask]).mean()",
@@ -41,7 +41,7 @@ RESTORATION = {
         ),
         ("PSNR for a data range of 1", "10 * np.log10(data_range**2 / mse)", "10 * np.log10(1 / mse)", METRICS, PUBLISHED),
     ],
-    "restoration.py": [
+    "restoration/full_resolution.py": [
         ("the picture is lifted at the wrong strength", "residual * (strength * brightest / 2)", "residual * (strength * brightest)", LIFT),
         (
             "the last border has no tile",

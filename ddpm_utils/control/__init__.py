@@ -1,0 +1,1 @@
+"""Chapter 08: control branches and the hints that they follow."""

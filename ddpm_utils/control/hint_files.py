@@ -1,0 +1,78 @@
+"""Chapter 08: the hint for a control from a file, for `python -m ddpm_utils sample --control`.
+
+Two kinds of file: a picture that the hint is drawn from, as in training; and the hint itself, as a drawing or as another program made it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ddpm_utils.control.controlnet import ControlNet
+from ddpm_utils.control.hints import HINTS, one_hot, user_scribble
+from ddpm_utils.data.images import fit, read_rgb, to_float
+from ddpm_utils.errors import InputError
+
+
+def hint_from_picture(control: ControlNet, path: Path) -> Tensor:
+    """The control's hint (1, c, S, S), drawn from a picture of any size, which is scaled and cut as training images are.
+
+    Raises InputError for a file that can't be read and for a hint that no function draws, such as depth.
+    """
+    if control.hint not in HINTS:
+        raise InputError(f"the hint {control.hint!r} can't be drawn from a picture, only {', '.join(HINTS)} can; pass it as --hint-image")
+    image = fit(_opened(path, read_rgb), control.config.image_size)
+    return HINTS[control.hint](to_float(np.array(image)[None]))
+
+
+def hint_from_image(control: ControlNet, path: Path) -> Tensor:
+    """The control's hint (1, c, S, S), as it lies in a file.
+
+    Scribbles may have any size and colours. Other hints must be S by S pixels: segmentations with the number of a part in each pixel (grey
+    or with a palette), hints of one channel in grey from 0 to 255, hints of three in colour. Raises InputError where that isn't so.
+    """
+    size, channels = control.config.image_size, control.hint_channels
+    image = _opened(path, _as_it_lies)
+    if control.hint == "scribble":
+        return user_scribble(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), size)
+    if image.size != (size, size):
+        wide, high = image.size
+        instead = "or use --hint-from with the picture that it was drawn from" if control.hint in HINTS else "without smoothing"
+        raise InputError(
+            f"a {control.hint} hint must have {size} x {size} pixels, {str(path)!r} has {wide} x {high}; make it anew at that size, {instead}"
+        )
+    if control.hint == "segmentation":
+        return _parts(image, channels, path)
+    if channels not in (1, 3):
+        raise InputError(
+            f"hints of {channels} channels, such as {control.hint!r}, don't fit into a picture; use controlnet.controlled in Python"
+        )
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(pixels.reshape(1, size, size, channels)).permute(0, 3, 1, 2).float() / 255
+
+
+def _parts(image: Image.Image, classes: int, path: Path) -> Tensor:
+    if image.mode not in ("1", "L", "P"):
+        raise InputError(f"a segmentation must be grey or have a palette, one number a pixel; {str(path)!r} is {image.mode}")
+    numbers = np.asarray(image).astype(int)
+    if numbers.max() >= classes:
+        raise InputError(f"the numbers of parts must lie in 0 .. {classes - 1}, {str(path)!r} holds {numbers.max()}")
+    return one_hot(numbers[None], classes)
+
+
+def _as_it_lies(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def _opened(path: Path, read) -> Image.Image:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no picture {str(path)!r} for a hint; it must be the name of a file")
+    try:
+        return read(path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damaged bytes
+        raise InputError(f"{str(path)!r} can't be read as a picture ({error})") from error

@@ -1,0 +1,104 @@
+"""Chapter 08's data: images with the hint of each, drawn from the image, known exactly, or brought in a folder."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ddpm_utils.control.hints import HINTS, Hint, one_hot
+from ddpm_utils.data.folders import list_images
+from ddpm_utils.data.images import ImageSet, fit, to_float
+from ddpm_utils.data.synthetic.cars import CarSet
+from ddpm_utils.errors import InputError
+
+EXACT = ("segmentation", "depth")  # of toy cars
+
+
+def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarray:
+    """The hint image of each image, matched by the names without their endings: (N, size, size, c) uint8, c = 1 if all are grey, else 3.
+
+    images: the folder that the images were loaded from; the order is that of `load_images`. Pictures with a palette, as segmentations
+    often are, keep their colours (nearest neighbour); others are scaled as images are. Raises InputError for a missing or doubled name.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"a hint must be one of {', '.join([*HINTS, *EXACT])} or a folder of hint images, got {str(folder)!r}")
+    images = Path(images).expanduser()
+    if not images.is_dir():
+        raise InputError(f"a folder of hint images needs a folder of images, got {str(images)!r}")
+    by_stem: dict[str, Path] = {}
+    for path in list_images(folder)[0]:
+        if by_stem.setdefault(path.stem, path) != path:
+            raise InputError(f"{str(folder)!r} holds two hint images named {path.stem!r}; rename one of them")
+    wanted = [path.stem for path in list_images(images)[0]]
+    if missing := [stem for stem in wanted if stem not in by_stem]:
+        raise InputError(
+            f"{len(missing)} images have no hint image of the same name in {str(folder)!r}, the first is {missing[0]!r}; add them"
+        )
+    pictures = []
+    for stem in wanted:
+        with Image.open(by_stem[stem]) as image:
+            small = fit(image.convert("RGB"), size) if image.mode != "P" else _nearest(image, size)
+            pictures.append(np.asarray(small))
+    stack = np.stack(pictures)
+    return stack[..., :1] if (stack == stack[..., :1]).all() else stack
+
+
+def _nearest(image: Image.Image, size: int) -> Image.Image:
+    """Like data.fit, with nearest neighbours."""
+    scale = size / min(image.size)
+    wide, high = (max(size, round(side * scale)) for side in image.size)
+    scaled = image.convert("RGB").resize((wide, high), Image.Resampling.NEAREST)
+    left, top = (wide - size) // 2, (high - size) // 2
+    return scaled.crop((left, top, left + size, top + size))
+
+
+@dataclass(frozen=True)
+class HintedSet(ImageSet):
+    """An ImageSet with the hint of each image, (N, H, W, c) uint8; training hides this share of them, each by itself."""
+
+    hints: np.ndarray | None = None
+    dropout: float = 0.0
+
+    @property
+    def hint_channels(self) -> int:
+        return self.hints.shape[3]
+
+    @cached_property
+    def digest(self) -> str:
+        """Like ImageSet's, of images and hints."""
+        parts = ImageSet(self.images, self.labels).digest, ImageSet(self.hints).digest, repr(self.dropout)
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def with_hints(data: ImageSet, hint: str | Hint, dropout: float = 0.0, images: str | Path = "") -> HintedSet:
+    """The images with their hints: a name of HINTS or EXACT, a function like those of HINTS, or a folder of hint images.
+
+    images: where `data` came from, needed for a folder.
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(f"the share of hints that are dropped must lie in [0, 1), got {dropout}")
+    if hint in EXACT:
+        if not isinstance(data, CarSet):
+            raise InputError(f"the hint {hint!r} is known exactly of toy-cars only; for other images pass a folder of hint images")
+        hints = _uint8(one_hot(data.segmentation)) if hint == "segmentation" else (data.depth * 255).round().astype(np.uint8)[..., None]
+    elif callable(hint) or hint in HINTS:
+        draw = HINTS[hint] if isinstance(hint, str) else hint
+        chunks = range(0, len(data), 256)
+        bar = tqdm(chunks, desc="drawing hints", unit="chunk", leave=False, disable=None)
+        hints = np.concatenate([_uint8(draw(to_float(np.array(data.images[i : i + 256])))) for i in bar])
+    else:
+        hints = folder_hints(hint, images, data.size)
+    if hints.shape[:3] != data.images.shape[:3]:
+        raise InputError(f"hints must have the number and size of the images, {data.images.shape[:3]}, got {hints.shape[:3]}")
+    return HintedSet(data.images, data.labels, data.classes, hints, dropout)
+
+
+def _uint8(hint: Tensor) -> np.ndarray:
+    """(B, c, H, W) in [0, 1] -> (B, H, W, c) uint8."""
+    return (hint * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

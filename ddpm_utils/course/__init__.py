@@ -1,0 +1,1 @@
+"""What only the notebooks use: profiles, widgets, exercises. Nothing else imports this package."""

@@ -1,0 +1,42 @@
+"""Answers to the exercises of notebook 05, judged with affine stand-ins for samplers and with plain Python arithmetic."""
+
+import math
+
+import torch
+
+from ddpm_utils.course.exercises import difference
+
+
+def exercise_1(law_of) -> str:
+    """law_of(run) -> (slope, offset) of an affine run: (B, 1, 1, 1) -> (B, 1, 1, 1)."""
+    for slope, offset in ((0.5, 0.25), (1.0, 0.0), (-2.0, 3.0)):
+
+        def run(x_T, slope=slope, offset=offset):
+            return slope * x_T + offset
+
+        found = law_of(run)
+        if found is None:
+            return "nothing is returned yet"
+        if len(found) != 2:
+            return f"two numbers are wanted, slope and offset, you return {len(found)}"
+        for what, mine, expected in zip(("slope", "offset"), found, (slope, offset)):
+            mine = mine.reshape(()).double() if isinstance(mine, torch.Tensor) and mine.numel() == 1 else mine
+            differs = difference(f"the {what} of x -> {slope} x + {offset}", mine, torch.tensor(expected, dtype=torch.float64))
+            if differs:
+                return differs
+    return ""
+
+
+def exercise_2(climb) -> str:
+    """climb(x, eps, ab, prev) -> x_t, from x one step less noisy, with the same eps and clean picture behind both."""
+    clean, noise = [0.9, -0.3, 0.1, -1.0], [0.2, -1.4, 0.7, 1.1]
+
+    def mix(power):
+        return torch.tensor([math.sqrt(power) * c + math.sqrt(1 - power) * n for c, n in zip(clean, noise)], dtype=torch.float64)
+
+    for prev, ab, where in ((1.0, 0.98, "from a clean picture"), (0.9, 0.6, "in the middle"), (0.05, 0.001, "near the end")):
+        mine = climb(mix(prev).reshape(1, 1, 2, 2), torch.tensor(noise, dtype=torch.float64).reshape(1, 1, 2, 2), ab, prev)
+        differs = difference(f"x_t {where} (prev = {prev}, ab = {ab})", mine, mix(ab).reshape(1, 1, 2, 2))
+        if differs:
+            return differs
+    return ""

@@ -1,0 +1,1 @@
+"""Images and pairs: from a name or a folder to arrays."""

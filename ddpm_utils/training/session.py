@@ -1,0 +1,278 @@
+"""A training session: the loop of trainer.py with its files, its limits and its end.
+
+Writes into the run's folder: log.jsonl, state-*.pt, model.safetensors (the averaged weights), loss.png, samples/, snapshots/ and
+status.json, which says how the session ended and what to run next. A session that stops early exits as cleanly as one that is done.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.data.images import ImageSet, to_float, to_uint8
+from ddpm_utils.errors import InputError
+from ddpm_utils.figures import loss_curve, sample_grid
+from ddpm_utils.generate import generate, labels_in_rows, start_noise
+from ddpm_utils.models import Model, save_model
+from ddpm_utils.restoration.formulations import STEPS, restore
+from ddpm_utils.runtime.device import Execution
+from ddpm_utils.runtime.files import atomic_write, file_in_the_way
+from ddpm_utils.training.backup import bring_back, check_copy, mirror
+from ddpm_utils.training.checkpoints import list_states, load_newest, load_state, save_rotated, set_aside_newer
+from ddpm_utils.training.limits import Limits, Stopper, check_disk, disk_bytes
+from ddpm_utils.training.log import Diverged, Reporter, plain_line, records_up_to
+from ddpm_utils.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session runs and reports: nothing here changes the weights that a run ends with."""
+
+    out: Path
+    resume: bool | Path = False  # True: from the newest state in `out`; a path: from that state
+    limits: Limits = field(default_factory=Limits)
+    log_every: int = 50  # steps
+    sample_every: int = 1000  # steps; 0: never
+    snapshot_every: int = 0  # epochs; 0: never
+    command: str = ""  # what to run to go on, for status.json
+    copy_to: Path | None = None  # a folder on a disk that outlives the machine; everything is copied there after each save
+
+    def __post_init__(self):
+        for name, least in (("log_every", 1), ("sample_every", 0), ("snapshot_every", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def train(
+    config: TrainConfig,
+    data: ImageSet,
+    options: SessionOptions,
+    execution: Execution | None = None,
+    start: dict[str, Tensor] | None = None,
+) -> dict:
+    """Train until the run is done or a limit is near. Returns what status.json says: {"status": "done" | "stopped" | "failed", …}.
+
+    start: weights to begin with instead of random ones.
+    """
+    check_folder(options)  # before the trainer, whose processes wait for each other: the first writes only once all have looked
+    stopper = Stopper(options.limits)
+    with stopper.catching_signals():
+        return Session(Trainer(config, data, execution, start), options, stopper).run_to_end()
+
+
+def check_folder(options: SessionOptions) -> None:
+    """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images.
+
+    A run to be resumed whose folder is gone comes back from its copy.
+    """
+    out = options.out
+    if blocking := file_in_the_way(out):
+        raise InputError(f"--out must be a folder, {str(blocking)!r} is a file; choose another name")
+    if options.copy_to:
+        if options.resume is True:
+            bring_back(options.copy_to, out)
+        check_copy(out, options.copy_to, bool(options.resume))
+    if options.resume is True and not list_states(out):
+        raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
+    taken = [p for p in (*list_states(out), out / "model.safetensors", out / "log.jsonl") if p.exists()]
+    if not options.resume and taken:
+        raise InputError(f"{str(out)!r} already holds a run ({taken[0].name}); pass --resume to go on with it, or another --out")
+
+
+class Session:
+    """One trainer with its folder. Only the first of several processes writes; all of them take the same decisions."""
+
+    def __init__(self, trainer: Trainer, options: SessionOptions, stopper: Stopper):
+        self.trainer, self.options, self.stopper, self.out = trainer, options, stopper, options.out
+        self.first = trainer.execution.is_first
+        self.good: Path | None = None  # the state that a crash now would be resumed from
+
+    def run_to_end(self) -> dict:
+        """Open the session, train until the run is done or a limit is near, and close it. Returns what status.json says."""
+        try:
+            self.open()
+            reason = self.run()
+        except Diverged as error:
+            return self.close("failed", f"{error}; the last good state is {self.good}; lower --lr, or look at the images")
+        return self.close("stopped" if reason else "done", reason or f"all {self.trainer.config.epochs} epochs are trained")
+
+    def say(self, text: str) -> None:
+        """Print, between the progress bar's updates, in the first process."""
+        if self.first:
+            tqdm.write(text)
+
+    def open(self) -> None:
+        """Check the disk, take up the state if asked to, and prepare the folder."""
+        trainer, options = self.trainer, self.options
+        parameters = sum(p.numel() for p in trainer.network.parameters())
+        snapshots = len(trainer.averages) * (trainer.config.epochs // options.snapshot_every) if options.snapshot_every else 0
+        check_disk(disk_bytes(parameters, len(trainer.averages), options.limits.keep, snapshots), options.limits, self.out)
+        limit = options.limits.max_hours
+        if limit is not None and self.stopper.hours >= limit:
+            raise InputError(f"starting alone took {self.stopper.hours:.4f} hours, the limit is {limit:g}; raise --max-hours")
+        if options.resume:
+            self._resume()
+        log = self.out / "log.jsonl"
+        self.records = records_up_to(log, trainer.step)
+        if self.first:
+            for left_over in self.out.glob(".*.tmp"):  # of a process that was killed while it wrote
+                left_over.unlink()
+            with atomic_write(log) as file:
+                file.write("".join(json.dumps(r) + "\n" for r in self.records).encode())
+        self.write_status("running", "the process was killed, if it runs no more")
+        self.reporter = Reporter(trainer, self.out, self.records)
+
+    def _resume(self) -> None:
+        trainer, resume = self.trainer, self.options.resume
+        if resume is True:
+            self.good, before = load_newest(trainer, self.out)
+        else:
+            self.good, before = resume, load_state(trainer, resume)
+            if self.first and resume.parent.resolve() == self.out.resolve():
+                for path in set_aside_newer(self.out, resume):
+                    self.say(f"set aside {path}, which is newer than the state that you chose")
+        self.say(f"resumed {self.good} at step {trainer.step} of {trainer.total_steps}")
+        now = trainer.execution.as_saved()
+        for name in (name for name in now if now[name] != before[name]):
+            self.say(f"{name} was {before[name]} and is {now[name]} now: the same images and noise, but other rounding")
+
+    def run(self) -> str | None:
+        """The loop. Returns the reason for stopping early, or None if the run is done."""
+        trainer, options, stopper = self.trainer, self.options, self.stopper
+        bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc="training", unit="step", disable=None if self.first else True)
+        with bar:
+            for result in trainer.run():
+                bar.update()
+                self.reporter.add(result)
+                stopper.step_done()
+                epoch_ends = result.step % trainer.steps_per_epoch == 0
+                is_last = result.step == trainer.total_steps
+                if result.step % options.log_every == 0 or is_last:
+                    self.log()
+                if options.sample_every and result.step % options.sample_every == 0 and self.first:
+                    self.draw_samples()
+                reason = stopper.why_stop_now()
+                if epoch_ends:
+                    self.save()
+                    self.snapshot(result.step // trainer.steps_per_epoch)
+                    reason = stopper.why_stop_after_epoch(trainer.steps_per_epoch, is_last) or (None if is_last else reason)
+                if trainer.execution.any_process(reason is not None):
+                    if not epoch_ends:
+                        self.save()
+                    return reason or "another process has to stop"
+        return None
+
+    def log(self) -> None:
+        """One record into the log, one line for people."""
+        self.reporter.check_finite()
+        record = self.reporter.record()
+        if self.first:
+            with open(self.out / "log.jsonl", "a") as lines:
+                lines.write(json.dumps(record) + "\n")
+        self.say(plain_line(record))
+
+    def save(self) -> None:
+        """Write a state, after a look at the losses: one that holds NaN must not push out a good one."""
+        self.reporter.check_finite()
+        started = time.monotonic()
+        if self.first:
+            self.good = save_rotated(self.trainer, self.out, self.options.limits.keep)
+            self.copy()
+        self.stopper.saved(time.monotonic() - started)
+
+    def copy(self) -> None:
+        """Bring the copy up to date, if there is one. A disk that is full or gone is said aloud, and doesn't end the run."""
+        if self.options.copy_to and self.first:
+            try:
+                mirror(self.out, self.options.copy_to)
+            except OSError as error:
+                self.say(f"WARNING: the copy in {self.options.copy_to} is not up to date ({error.strerror or error}); the run goes on")
+
+    def snapshot(self, epoch: int) -> None:
+        """Write each average as a small model file, if this epoch is one of those chosen."""
+        every = self.options.snapshot_every
+        if not every or epoch % every or not self.first:
+            return
+        sigmas = self.trainer.config.ema_sigmas or (None,)
+        for index, sigma in enumerate(sigmas):
+            name = f"epoch-{epoch:05d}" + (f"-sigma-{sigma:.3f}" if sigma else "")
+            about = {"step": self.trainer.step, "sigma": sigma}
+            save_model(
+                self.trainer.average_network(index),
+                self.trainer.config,
+                self.trainer.data.classes,
+                self.out / "snapshots" / f"{name}.safetensors",
+                about,
+            )
+
+    def draw_samples(self, n: int = 16, steps: int = 25) -> None:
+        """A grid of n samples, always from the same noise, so that one can watch a run improve. Gives way to a signal."""
+        config = self.trainer.config
+        if config.form is not None:
+            self._draw_restored(steps)
+            return
+        label = None if config.network.classes is None else labels_in_rows(n, config.network.classes)
+        x_T = start_noise(config, n, seed=0)
+        for step in generate(self.trainer.average_network(), config, x_T, label, steps=min(steps, config.timesteps)):
+            x0 = step.x
+            if self.stopper.signalled:
+                return
+        self._save_grid(to_uint8(x0, config.mean, config.std))
+
+    def _draw_restored(self, steps: int) -> None:
+        """Eight pairs in three rows: as taken, as the network retouches them, as the retoucher did."""
+        trainer, data = self.trainer, self.trainer.data
+        rows = [k * len(data) // 8 for k in range(8)] if len(data) >= 8 else list(range(len(data)))
+        model = Model(trainer.average_network(), trainer.config, (), {})
+        source = to_float(data.sources[rows]).to(trainer.execution.device)
+        usual = STEPS[trainer.config.form]
+        restored = source + restore(model, source, steps=min(steps, usual, trainer.config.timesteps)).residual
+        self._save_grid(np.concatenate([data.sources[rows], to_uint8(restored), data.images[rows]]), columns=len(rows))
+
+    def _save_grid(self, images: np.ndarray, columns: int = 8) -> None:
+        path = self.out / "samples" / f"step-{self.trainer.step:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        sample_grid(images, columns=columns).savefig(path)
+
+    def write_status(self, status: str, reason: str) -> dict:
+        """Write status.json; returns what it says."""
+        trainer = self.trainer
+        about = {
+            "status": status,
+            "reason": reason,
+            "epoch": round(trainer.step / trainer.steps_per_epoch, 3),
+            "epochs": trainer.config.epochs,
+            "step": trainer.step,
+            "steps": trainer.total_steps,
+            "hours": round(self.stopper.hours, 5),
+            "state": None if self.good is None else self.good.name,
+            "next_command": self.options.command if status in ("running", "stopped") else None,
+        }
+        if self.first:
+            with atomic_write(self.out / "status.json") as file:
+                file.write(json.dumps(about, indent=2).encode())
+        return about
+
+    def save_result(self) -> None:
+        """Write the model file: what people use of the run."""
+        trainer = self.trainer
+        save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out / "model.safetensors")
+
+    def close(self, status: str, reason: str) -> dict:
+        """Write the model, the loss curve and status.json, and say how the session ended."""
+        if self.first:
+            if status != "failed":
+                self.save_result()
+            if self.records:
+                loss_curve(self.records).savefig(self.out / "loss.png")
+        about = self.write_status(status, reason)
+        self.copy()
+        self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
+        if about["next_command"]:
+            self.say(f"to go on: {about['next_command']}")
+        return about
