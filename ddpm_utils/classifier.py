@@ -1,8 +1,7 @@
 """Chapter 07: a classifier of noisy images, (x_t, t) -> log p(label | x_t): a guide for classifier guidance, and features for metrics.
 
-It is the U-Net's way down, with a mean over all pixels and one linear layer in place of the way up, and is trained on x_t at all timesteps
-(Dhariwal & Nichol 2021, 2105.05233, section 4). A `TrainConfig` describes its run; what that says of predictions and averages isn't used.
-As in training/, everything random about a step is a function of (seed, step).
+It is the U-Net's way down, with a mean over all pixels and one linear layer in place of the way up (Dhariwal & Nichol 2021, 2105.05233,
+section 4). training/tasks/classification.py trains it.
 """
 
 from dataclasses import dataclass, replace
@@ -12,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import read_weights, with_weights, write_weights
-from ddpm_utils.unet import UNet, UNetConfig
+from ddpm_utils.unet import Encoder
+from ddpm_utils.unet_config import UNetConfig
 
 CLASSIFIER_FORMAT = "ddpm_utils classifier 1"
 BATCH = 256  # images at a time, where nothing is learned
@@ -26,11 +26,10 @@ class NoisyClassifier(nn.Module):
 
     def __init__(self, config: UNetConfig):
         super().__init__()
-        if config.classes is None or config.classes < 2:
-            raise InputError(f"a classifier needs at least 2 classes, got {config.classes}")
+        if config.classes is None:
+            raise InputError("a classifier needs classes, got None")
         self.config = config
-        self.encoder = UNet(replace(config, classes=None))  # without labels: they are what is asked for
-        del self.encoder.up, self.encoder.output_norm, self.encoder.output_conv
+        self.encoder = Encoder(replace(config, classes=None))  # without labels: they are what is asked for
         self.norm = nn.GroupNorm(config.groups, config.widths[-1], config.norm_eps)
         self.head = nn.Linear(config.widths[-1], config.classes)
 
@@ -66,14 +65,22 @@ class Classifier:
     accuracy: list[float]  # on images that it wasn't trained on, by quarter of t
 
 
-def save_classifier(network: NoisyClassifier, config: TrainConfig, classes: tuple[str, ...], accuracy: list[float], path: Path) -> None:
+def save_classifier(
+    network: NoisyClassifier,
+    config: TrainConfig,
+    classes: tuple[str, ...],
+    accuracy: list[float],
+    path: Path,
+    snapshot: dict | None = None,
+) -> None:
     """Write float16 safetensors with the run in the metadata, as `save_model` does. Appears whole or not at all."""
-    write_weights(network, {"format": CLASSIFIER_FORMAT, "config": config.to_json(), "classes": classes, "accuracy": accuracy}, path)
+    about = {"config": config.to_json(), "classes": classes, "accuracy": accuracy, "snapshot": snapshot or {}}
+    write_weights(network, {"format": CLASSIFIER_FORMAT, **about}, path)
 
 
 def load_classifier(path: Path, device: str | torch.device = "cpu") -> Classifier:
     """Read a classifier's file; the weights become float32. Raises InputError for a missing, damaged or foreign file, or a model of images."""
     about, weights = read_weights(path, CLASSIFIER_FORMAT, "classifier", "train-classifier")
-    config = TrainConfig.from_json(about["config"])
+    config = TrainConfig.from_json(about["config"], like=Classification())
     network = with_weights(NoisyClassifier(config.network), weights, path)
     return Classifier(network.to(device).eval().requires_grad_(False), config, tuple(about["classes"]), about["accuracy"])

@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddpm_utils.choices import LOSSES, PREDICTIONS, WEIGHTINGS
 from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 
-PREDICTIONS = ("eps", "x0", "v", "mean")
-LOSSES = ("l2", "l1", "huber")
-WEIGHTINGS = ("plain", "min-snr")
 VARIANCES = ("small", "large")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddpm_utils.choices import SAMPLERS
 from ddpm_utils.classifier import Classifier
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
@@ -14,8 +15,6 @@ from ddpm_utils.models import Model
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
 from ddpm_utils.unet import UNet
-
-SAMPLERS = ("ddim", "ddpm", "dpm")
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,15 @@ class Guidance:
 
 def check_same_images(what: str, other: TrainConfig, config: TrainConfig) -> None:
     """Refuse the run `other`, called `what`, unless it sees the same x_t as `config` does, and has the same labels if both have any."""
-    for name in ("timesteps", "schedule", "zero_terminal_snr", "mean", "std", "form"):
-        if (found := getattr(other, name)) != (needed := getattr(config, name)):
-            raise InputError(f"the {what} doesn't fit the model: its {name} is {found!r}, the model's is {needed!r}")
-    for name in ("image_size", "channels", "classes"):
-        found, needed = getattr(other.network, name), getattr(config.network, name)
-        if found != needed and not (name == "classes" and None in (found, needed)):
-            raise InputError(f"the {what} doesn't fit the model: its {name} is {found!r}, the model's is {needed!r}")
+    if other.retouches:
+        raise InputError(f"the {what} doesn't fit the model: it retouches images")
+    parts = [(other.task, config.task, ("timesteps", "schedule", "zero_terminal_snr")), (other, config, ("mean", "std"))]
+    parts += [(other.network, config.network, ("image_size", "channels", "classes"))]
+    for theirs, ours, names in parts:
+        for name in names:
+            found, needed = getattr(theirs, name), getattr(ours, name)
+            if found != needed and not (name == "classes" and None in (found, needed)):
+                raise InputError(f"the {what} doesn't fit the model: its {name} is {found!r}, the model's is {needed!r}")
 
 
 def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = None, guidance: float | Guidance = 1.0) -> Denoiser:
@@ -61,8 +62,8 @@ def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = 
 
     guidance: scale of classifier-free guidance (1 is plain conditional sampling), or any `Guidance`.
     """
-    if config.form is not None:
-        raise InputError("this model retouches pictures and generates none; use `python -m ddpm_utils retouch`")
+    if config.retouches:
+        raise InputError("this model retouches images and generates none; use `python -m ddpm_utils retouch`")
     guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     guidance.check(config)
     denoiser, plain = _guided_and_plain(network, config, label, guidance)
@@ -74,21 +75,21 @@ def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = 
 def _guided_and_plain(network: UNet, config: TrainConfig, label: Tensor | None, guidance: Guidance) -> tuple[Denoiser, Denoiser]:
     """Two denoisers, not clipped: the one asked for, and the one outside of its interval."""
     schedule, scale = config.noise_schedule(), guidance.scale
-    unlabelled = make_denoiser(network, schedule, config.prediction, clip=False)
+    unlabelled = make_denoiser(network, schedule, config.task.prediction, clip=False)
     if guidance.classifier is not None:
         if label is None:
             raise InputError("a classifier needs to know the labels of the images that it guides, got none")
         return classifier_guided(unlabelled, guidance.classifier.network.log_prob, label, schedule, scale), unlabelled
-    plain = unlabelled if label is None else make_denoiser(network, schedule, config.prediction, clip=False, label=label)
+    plain = unlabelled if label is None else make_denoiser(network, schedule, config.task.prediction, clip=False, label=label)
     if guidance.bad is not None:
         known = {} if label is None or guidance.bad.config.network.classes is None else {"label": label}
-        bad = make_denoiser(guidance.bad.network, schedule, guidance.bad.config.prediction, clip=False, **known)
+        bad = make_denoiser(guidance.bad.network, schedule, guidance.bad.config.task.prediction, clip=False, **known)
         return autoguided(plain, bad, scale), plain
     if label is None:
         if scale != 1:
             raise InputError(f"guidance needs labels, without them it must be 1, got {scale}")
         return plain, plain
-    return classifier_free_batched(network, schedule, config.prediction, label, scale, guidance.rescale), plain
+    return classifier_free_batched(network, schedule, config.task.prediction, label, scale, guidance.rescale), plain
 
 
 def start_noise(config: TrainConfig, n: int, seed: int) -> Tensor:

@@ -17,6 +17,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ddpm_utils.choices import SCHEDULES
 from ddpm_utils.errors import InputError
 
 MAX_BETA = 0.999  # Nichol & Dhariwal, below eq. 17: keeps the last steps of a steep curve from dividing by zero
@@ -139,9 +140,6 @@ class NoiseSchedule:
     @property
     def has_zero_terminal_snr(self) -> bool:
         return self.alpha_bar[-1].item() == 0
-
-
-SCHEDULES = ("linear", "cosine", "sigmoid")
 
 
 def _checked(T: int) -> int:

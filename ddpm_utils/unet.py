@@ -1,4 +1,4 @@
-"""Chapter 03: the U-Net that looks at a noisy image and a timestep, and says what the noise (or x_0, or v) is.
+"""Chapter 03: the U-Net that takes a noisy image and a timestep, and predicts the noise (or x_0, or v).
 
 Residual blocks of two 3x3 convolutions at each of several resolutions, self-attention at chosen ones, the timestep added
 inside every block, and a skip connection from each encoder block to its mirror in the decoder. With `UNetConfig.ho_cifar10()` it is,
@@ -8,7 +8,6 @@ weight for weight, the 35.7 M network of Ho et al. 2020 (2006.11239, appendix B)
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,137 +17,30 @@ from torch.utils.checkpoint import checkpoint
 from ddpm_utils.errors import InputError
 from ddpm_utils.interop import options_from_diffusers, options_to_diffusers, weights_from_diffusers, weights_to_diffusers
 from ddpm_utils.runtime.torchvision_shim import import_torchvision
+from ddpm_utils.unet_config import UNetConfig
 
 
-@dataclass(frozen=True)
-class UNetConfig:
-    """Everything that decides the network's shape. Resolutions are in pixels, for inputs of image_size.
-
-    The last four are details in which published networks differ: the epsilon of GroupNorm, padding only right and below before
-    a stride-2 convolution (Ho) or all round, cosines or sines first in the time embedding, and its frequency shift.
-    """
-
-    image_size: int = 32
-    channels: int = 3
-    width: int = 64  # channels at full resolution
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)  # width at each level; the resolution halves from level to level
-    blocks: int = 2  # residual blocks a level in the encoder; the decoder has one more
-    attention: tuple[int, ...] = (16,)  # resolutions with self-attention
-    middle_attention: bool = True
-    head_channels: int | None = None  # channels of an attention head; None: one head
-    groups: int = 32  # of GroupNorm
-    dropout: float = 0.0
-    classes: int | None = None  # number of labels; one more, the null label, stands for "no label"
-    condition_channels: int = 0  # extra input channels, concatenated to x_t
-    extra_channels: int = 0  # output channels behind the image's own, such as the logit of a change mask
-    patch: int = 1  # pixels, in squares of this side, that are folded into channels before the first convolution: 2 costs a quarter
-    norm_eps: float = 1e-6
-    asymmetric_padding: bool = True
-    cosines_first: bool = False
-    frequency_shift: int = 1
-
-    def __post_init__(self):
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))  # JSON brings lists
-        object.__setattr__(self, "attention", tuple(sorted(self.attention, reverse=True)))
-        if not self.multipliers:
-            raise InputError("multipliers must name at least one level, such as (1, 2, 2, 2)")
-        if self.width % 2 or self.width < 4:
-            raise InputError(f"width must be an even number of at least 4, because half of it are sines of t; got {self.width}")
-        if min(self.multipliers) < 1:
-            raise InputError(f"multipliers must be at least 1 each, got {min(self.multipliers)}")
-        if self.blocks < 1:
-            raise InputError(f"blocks must be at least 1 a level, got {self.blocks}")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout must lie in [0, 1), got {self.dropout}")
-        if self.patch < 1:
-            raise InputError(f"patch must be at least 1 pixel, got {self.patch}")
-        if self.image_size < 1 or self.image_size % self.multiple:
-            patches = f", and patches of {self.patch} pixels" if self.patch > 1 else ""
-            raise InputError(
-                f"image_size must be a multiple of {self.multiple}, because {len(self.multipliers)} levels halve it "
-                f"{len(self.multipliers) - 1} times{patches}; got {self.image_size}"
-            )
-        if odd := [r for r in self.attention if r not in self.resolutions]:
-            raise InputError(f"attention resolutions must be among {self.resolutions}, got {odd[0]}")
-        for width in self.widths:
-            if width % self.groups:
-                raise InputError(f"every level's channels must be a multiple of groups={self.groups}, got {width}")
-            if self.head_channels and width % self.head_channels:
-                raise InputError(f"every level's channels must be a multiple of head_channels={self.head_channels}, got {width}")
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(self.width * m for m in self.multipliers)
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        return tuple(self.image_size // self.patch // 2**level for level in range(len(self.multipliers)))
-
-    @property
-    def multiple(self) -> int:
-        """Height and width of every input must be multiples of this."""
-        return self.patch * 2 ** (len(self.multipliers) - 1)
-
-    @property
-    def null_label(self) -> int | None:
-        """The label that stands for "no label": the one after the last class."""
-        return self.classes
-
-    @classmethod
-    def ho_cifar10(cls) -> "UNetConfig":
-        """Ho et al.'s CIFAR-10 network: 35,746,307 parameters."""
-        return cls(image_size=32, width=128, multipliers=(1, 2, 2, 2), blocks=2, attention=(16,), dropout=0.1)
-
-
-class UNet(nn.Module):
-    """(x_t, t) -> prediction with the shape of x_t, and with `extra_channels` more channels if the network has them.
-
-    x_t: (B, channels, H, W), H and W multiples of `config.multiple`. t: (B,) int64, 0-based.
-    label: (B,) int64 in 0 .. classes, where `classes` is the null label; left out, every image gets the null label.
-    condition: (B, condition_channels, H, W), only for networks that were built with it.
-    """
+class Encoder(nn.Module):
+    """A U-Net's way down and its middle: what classifiers and controls have of it. `embed`, `encode` and `middle` are used one by one."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = config
         self.checkpoint_blocks = False  # recompute activations in the backward pass, to save memory
         emb = 4 * config.width
-        first, last = config.widths[0], config.widths[-1]
         self.time_mlp = nn.Sequential(nn.Linear(config.width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.label_embedding = None if config.classes is None else nn.Embedding(config.classes + 1, emb)
-        self.input_conv = nn.Conv2d((config.channels + config.condition_channels) * config.patch**2, first, 3, padding=1)
+        inputs, channels = (config.channels + config.condition_channels) * config.patch**2, config.widths[0]
+        self.input_conv = nn.Conv2d(inputs, channels, 3, padding=1)
 
-        self.down, skips, channels = nn.ModuleList(), [first], first
+        self.down = nn.ModuleList()
         for level, (width, resolution) in enumerate(zip(config.widths, config.resolutions)):
-            inputs = [channels] + [width] * (config.blocks - 1)
             is_last = level == len(config.widths) - 1
             resample = None if is_last else Downsample(width, config.asymmetric_padding)
-            self.down.append(Level(config, inputs, width, resolution in config.attention, resample))
-            skips += [width] * (config.blocks + (not is_last))
+            self.down.append(Level(config, [channels] + [width] * (config.blocks - 1), width, resolution in config.attention, resample))
             channels = width
 
-        self.middle = Middle(config, last)
-
-        self.up = nn.ModuleList()
-        for level, (width, resolution) in enumerate(zip(config.widths[::-1], config.resolutions[::-1])):
-            inputs = []
-            for _ in range(config.blocks + 1):
-                inputs.append(channels + skips.pop())
-                channels = width
-            resample = None if level == len(config.widths) - 1 else Upsample(width)
-            self.up.append(Level(config, inputs, width, resolution in config.attention, resample))
-
-        self.output_norm = nn.GroupNorm(config.groups, first, config.norm_eps)
-        self.output_conv = nn.Conv2d(first, (config.channels + config.extra_channels) * config.patch**2, 3, padding=1)
-        nn.init.zeros_(self.output_conv.weight)  # the first prediction is 0: a loss of 1 for eps, and no wild first step
-        nn.init.zeros_(self.output_conv.bias)
-
-    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        x = self.with_condition(x_t, condition)  # (B, channels + condition_channels, H, W)
-        emb = self.embed(t, label)  # (B, 4 width)
-        h, skips = self.encode(x, emb)
-        h = self.middle(h, emb)
-        return self.decode(h, skips, emb)
+        self.middle = Middle(config, channels)
 
     def with_condition(self, x_t: Tensor, condition: Tensor | None) -> Tensor:
         """x_t with the condition's channels behind its own, both checked."""
@@ -187,6 +79,44 @@ class UNet(nn.Module):
                 skips.append(h)
         return h, skips
 
+    def _run(self, block: nn.Module, attention: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
+        if self.checkpoint_blocks and torch.is_grad_enabled():
+            return checkpoint(lambda h, emb: attention(block(h, emb)), h, emb, use_reentrant=False)
+        return attention(block(h, emb))
+
+
+class UNet(Encoder):
+    """(x_t, t) -> prediction with the shape of x_t, and with `extra_channels` more channels if the network has them.
+
+    x_t: (B, channels, H, W), H and W multiples of `config.multiple`. t: (B,) int64, 0-based.
+    label: (B,) int64 in 0 .. classes, where `classes` is the null label; left out, every image gets the null label.
+    condition: (B, condition_channels, H, W), only for networks that were built with it.
+    """
+
+    def __init__(self, config: UNetConfig):
+        super().__init__(config)
+        first, channels, skips = config.widths[0], config.widths[-1], list(config.skip_channels)
+        self.up = nn.ModuleList()
+        for level, (width, resolution) in enumerate(zip(config.widths[::-1], config.resolutions[::-1])):
+            inputs = []
+            for _ in range(config.blocks + 1):
+                inputs.append(channels + skips.pop())
+                channels = width
+            resample = None if level == len(config.widths) - 1 else Upsample(width)
+            self.up.append(Level(config, inputs, width, resolution in config.attention, resample))
+
+        self.output_norm = nn.GroupNorm(config.groups, first, config.norm_eps)
+        self.output_conv = nn.Conv2d(first, (config.channels + config.extra_channels) * config.patch**2, 3, padding=1)
+        nn.init.zeros_(self.output_conv.weight)  # the first prediction is 0: a loss of 1 for eps, and no wild first step
+        nn.init.zeros_(self.output_conv.bias)
+
+    def forward(self, x_t: Tensor, t: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        x = self.with_condition(x_t, condition)  # (B, channels + condition_channels, H, W)
+        emb = self.embed(t, label)  # (B, 4 width)
+        h, skips = self.encode(x, emb)
+        h = self.middle(h, emb)
+        return self.decode(h, skips, emb)
+
     def decode(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
         """The way up: every block sees the features so far and the skip of its mirror image, last in, first out."""
         skips = list(skips)
@@ -196,11 +126,6 @@ class UNet(nn.Module):
             if level.resample is not None:
                 h = level.resample(h)
         return F.pixel_shuffle(self.output_conv(F.silu(self.output_norm(h))), self.config.patch)
-
-    def _run(self, block: nn.Module, attention: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
-        if self.checkpoint_blocks and self.training:
-            return checkpoint(lambda h, emb: attention(block(h, emb)), h, emb, use_reentrant=False)
-        return attention(block(h, emb))
 
     @classmethod
     def from_diffusers(cls, model) -> "UNet":

@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import read_weights, weights_digest, with_weights, write_weights
-from ddpm_utils.unet import UNet, UNetConfig
+from ddpm_utils.unet import Encoder, UNet
+from ddpm_utils.unet_config import UNetConfig
 
 CONTROL_FORMAT = "ddpm_utils control 1"
 HINT_FEATURES = 32  # channels of the hint encoder
@@ -41,17 +43,17 @@ class ControlNet(nn.Module):
         if hint_channels < 1:
             raise InputError(f"a hint needs at least 1 channel, got {hint_channels}")
         self.config, self.hint_channels, self.hint, self.base_digest = config, hint_channels, hint, base_digest
+        self.run: TrainConfig | None = None  # the training that made it; None for an untrained one, and for files of old
         self.hint_encoder = nn.Sequential(
             nn.Conv2d(hint_channels, HINT_FEATURES, 3, padding=1),
             nn.SiLU(),
             nn.Conv2d(HINT_FEATURES, HINT_FEATURES, 3, padding=1),
             nn.SiLU(),
         )
-        self.copy = UNet(config)
-        del self.copy.up, self.copy.output_norm, self.copy.output_conv  # the decoder is the base's
+        self.copy = Encoder(config)
         plain = self.copy.input_conv
         self.copy.input_conv = nn.Conv2d(plain.in_channels + HINT_FEATURES * config.patch**2, plain.out_channels, 3, padding=1)
-        self.zero_convs = nn.ModuleList(zero_conv(channels) for channels in skip_channels(config))
+        self.zero_convs = nn.ModuleList(zero_conv(channels) for channels in config.skip_channels)
         self.zero_middle = zero_conv(config.widths[-1])
 
     @classmethod
@@ -122,24 +124,6 @@ def control_forward(
     return base.decode(h, skips, emb)
 
 
-class ControlInTraining(nn.Module):
-    """What the trainer trains: (x_t, t, label, hint) -> prediction, with the control's parameters alone; the base is frozen beside it."""
-
-    def __init__(self, base: UNet, control: ControlNet):
-        super().__init__()
-        check_base(base, control)
-        self.control = control
-        self._frozen = [base.eval().requires_grad_(False)]  # in a list, so that it is no submodule: not trained, averaged or saved
-
-    @property
-    def base(self) -> UNet:
-        """The frozen network."""
-        return self._frozen[0]
-
-    def forward(self, x_t: Tensor, t: Tensor, hint: Tensor, label: Tensor | None = None) -> Tensor:
-        return control_forward(self.base, [(self.control, hint, 1.0)], x_t, t, label)
-
-
 # --- parts ---
 
 
@@ -149,14 +133,6 @@ def zero_conv(channels: int) -> nn.Conv2d:
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
     return conv
-
-
-def skip_channels(config: UNetConfig) -> list[int]:
-    """The channels of the skips in the order of UNet.encode: of the input, each block and each downsampling."""
-    channels = [config.widths[0]]
-    for level, width in enumerate(config.widths):
-        channels += [width] * (config.blocks + (level < len(config.widths) - 1))
-    return channels
 
 
 def check_base(base: UNet, *controls: ControlNet) -> None:
@@ -173,14 +149,16 @@ def check_base(base: UNet, *controls: ControlNet) -> None:
 # --- files ---
 
 
-def save_control(control: ControlNet, path: Path) -> None:
-    """Write the control apart from its base, as float16 safetensors with the base's digest. Appears whole or not at all."""
+def save_control(control: ControlNet, path: Path, run: TrainConfig | None = None, snapshot: dict | None = None) -> None:
+    """Write the control apart from its base, as float16 safetensors with the base's digest and the run. Appears whole or not at all."""
     about = {
         "format": CONTROL_FORMAT,
         "base": control.base_digest,
         "hint": control.hint,
         "hint_channels": control.hint_channels,
         "network": asdict(control.config),
+        "config": run.to_json() if run else None,
+        "snapshot": snapshot or {},
     }
     write_weights(control, about, path)
 
@@ -192,4 +170,5 @@ def load_control(path: Path, device: str | torch.device = "cpu") -> ControlNet:
     """
     about, weights = read_weights(path, CONTROL_FORMAT, "control", "train-control")
     control = ControlNet(UNetConfig(**about["network"]), about["hint_channels"], about["hint"], about["base"])
+    control.run = TrainConfig.from_json(about["config"]) if about.get("config") else None
     return with_weights(control, weights, path).to(device).eval()

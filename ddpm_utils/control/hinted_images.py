@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from ddpm_utils.choices import EXACT_HINTS
 from ddpm_utils.control.hints import HINTS, Hint, one_hot
 from ddpm_utils.data.folders import list_images
 from ddpm_utils.data.images import ImageSet, fit, to_float
 from ddpm_utils.data.synthetic.cars import CarSet
 from ddpm_utils.errors import InputError
-
-EXACT = ("segmentation", "depth")  # of toy cars
 
 
 def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarray:
@@ -27,7 +25,7 @@ def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarra
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise InputError(f"a hint must be one of {', '.join([*HINTS, *EXACT])} or a folder of hint images, got {str(folder)!r}")
+        raise InputError(f"a hint must be one of {', '.join([*HINTS, *EXACT_HINTS])} or a folder of hint images, got {str(folder)!r}")
     images = Path(images).expanduser()
     if not images.is_dir():
         raise InputError(f"a folder of hint images needs a folder of images, got {str(images)!r}")
@@ -60,30 +58,26 @@ def _nearest(image: Image.Image, size: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class HintedSet(ImageSet):
-    """An ImageSet with the hint of each image, (N, H, W, c) uint8; training hides this share of them, each by itself."""
+    """An ImageSet with the hint of each image, (N, H, W, c) uint8; drawn once."""
 
     hints: np.ndarray | None = None
-    dropout: float = 0.0
 
     @property
     def hint_channels(self) -> int:
         return self.hints.shape[3]
 
-    @cached_property
-    def digest(self) -> str:
-        """Like ImageSet's, of images and hints."""
-        parts = ImageSet(self.images, self.labels).digest, ImageSet(self.hints).digest, repr(self.dropout)
+    def digest_with(self, dropout: float) -> str:
+        """Like ImageSet's digest, of images and hints, for a training that drops this share of the hints."""
+        parts = ImageSet(self.images, self.labels).digest, ImageSet(self.hints).digest, repr(dropout)
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def with_hints(data: ImageSet, hint: str | Hint, dropout: float = 0.0, images: str | Path = "") -> HintedSet:
-    """The images with their hints: a name of HINTS or EXACT, a function like those of HINTS, or a folder of hint images.
+def with_hints(data: ImageSet, hint: str | Hint, images: str | Path = "") -> HintedSet:
+    """The images with their hints: a name of HINTS or EXACT_HINTS, a function like those of HINTS, or a folder of hint images.
 
     images: where `data` came from, needed for a folder.
     """
-    if not 0 <= dropout < 1:
-        raise InputError(f"the share of hints that are dropped must lie in [0, 1), got {dropout}")
-    if hint in EXACT:
+    if hint in EXACT_HINTS:
         if not isinstance(data, CarSet):
             raise InputError(f"the hint {hint!r} is known exactly of toy-cars only; for other images pass a folder of hint images")
         hints = _uint8(one_hot(data.segmentation)) if hint == "segmentation" else (data.depth * 255).round().astype(np.uint8)[..., None]
@@ -96,7 +90,7 @@ def with_hints(data: ImageSet, hint: str | Hint, dropout: float = 0.0, images: s
         hints = folder_hints(hint, images, data.size)
     if hints.shape[:3] != data.images.shape[:3]:
         raise InputError(f"hints must have the number and size of the images, {data.images.shape[:3]}, got {hints.shape[:3]}")
-    return HintedSet(data.images, data.labels, data.classes, hints, dropout)
+    return HintedSet(data.images, data.labels, data.classes, hints)
 
 
 def _uint8(hint: Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+from ddpm_utils import choices
 from ddpm_utils.data.images import fit
 from ddpm_utils.data.synthetic.vehicles import PARTS
 from ddpm_utils.errors import InputError
@@ -73,7 +74,7 @@ def scribble(images: Tensor, seed: int = 0) -> Tensor:
     return _stacked(drawn)
 
 
-HINTS: dict[str, Hint] = {"canny": canny, "lines": lines, "scribble": scribble}
+HINTS: dict[str, Hint] = dict(zip(choices.HINTS, (canny, lines, scribble), strict=True))
 
 
 def one_hot(segmentation: np.ndarray, classes: int = len(PARTS)) -> Tensor:

@@ -15,8 +15,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_utils.data.folders import decode_into_cache, is_hidden, list_images
+from ddpm_utils.data.names import SPLITS
 from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio
-from ddpm_utils.data.sources import DEFAULT_SIZE, SPLITS, download
+from ddpm_utils.data.sources import DEFAULT_SIZE, download
 from ddpm_utils.data.synthetic.sets import count_and_seed
 from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
 from ddpm_utils.errors import InputError

@@ -12,13 +12,11 @@ from PIL import Image
 
 from ddpm_utils.data.folders import decode_all, list_images
 from ddpm_utils.data.images import ImageSet, fit
+from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.synthetic.cars import cars_by_name
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
 
-KAGGLE_HANDLES = {"stanford-cars": "jessicali9530/stanford-cars-dataset", "tiny-imagenet": "akash2sharma/tiny-imagenet"}
-EMBEDDED = {"mnist5k": 28, "digits": 8, "toy-cars": 32}  # name: its own size in pixels
-SPLITS = ("train", "test")
 DEFAULT_SIZE = 64
 
 

@@ -6,7 +6,7 @@ source to what the network sees, and every network has one more output channel: 
 - regression: one look at the source, one answer. The loss decides what it means (l1: the median, l2: the mean).
 - palette: the target from pure noise, the source beside it (Saharia et al. 2021, 2111.05826).
 - residual: the difference target - source from pure noise.
-- anchored: the chain leads from the target to the source plus a little noise, and is walked back in a few steps (Yue et al. 2023,
+- resshift: the chain leads from the target to the source plus a little noise, and is walked back in a few steps (Yue et al. 2023,
   ResShift, 2307.12348, eq. 1 to 7).
 
 Whatever a form answers, `restore` turns it into a residual times a gate that is exactly 0 where the predicted mask says "leave it".
@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpm_utils.config import FORMS, TrainConfig
+from ddpm_utils.choices import FORMS
+from ddpm_utils.config import Restoration
 from ddpm_utils.diffusion import at, q_sample, target
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
@@ -44,7 +45,7 @@ def shift_fractions(T: int, kappa: float, power: float = 0.3, last: float = 0.99
     return first * (last / first) ** bend
 
 
-def corrupt(config: TrainConfig, source: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+def corrupt(config: Restoration, source: Tensor, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """x_t, what the network of this form sees at t beside the source. source, x0, eps: (B, C, H, W). t: (B,) int64."""
     if config.form == "regression":
         return source
@@ -56,15 +57,15 @@ def corrupt(config: TrainConfig, source: Tensor, x0: Tensor, t: Tensor, eps: Ten
     return x0 + eta * (source - x0) + config.kappa * eta.sqrt() * eps  # ResShift, eq. 2
 
 
-def answer(config: TrainConfig, source: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+def answer(config: Restoration, source: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """What a perfect network of this form would say of x_t, in its image channels. (B, C, H, W)"""
     residual = (x0 - source) / RESIDUAL_SCALE
-    if config.form in ("regression", "anchored"):
+    if config.form in ("regression", "resshift"):
         return residual
     return target(config.noise_schedule(), x0 if config.form == "palette" else residual, x_t, t, eps, config.prediction)
 
 
-def restoration_loss(network, config: TrainConfig, source: Tensor, x0: Tensor, mask: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+def restoration_loss(network, config: Restoration, source: Tensor, x0: Tensor, mask: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """Loss of each pair, (B,): the distance of the answer, retouched pixels counting more, plus the mask's cross-entropy.
 
     network: called as network(x_t, t, condition=source). mask: (B, 1, H, W), 1 where the pair differs.
@@ -89,7 +90,7 @@ def worked_on(mask: Tensor) -> Tensor:
     return -F.max_pool2d(-F.pad(wide, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
 
 
-def time_of(config: TrainConfig, t: Tensor) -> Tensor:
+def time_of(config: Restoration, t: Tensor) -> Tensor:
     """The timesteps that the network hears of: regression has none."""
     return torch.zeros_like(t) if config.form == "regression" else t
 
@@ -114,8 +115,8 @@ class Restored(NamedTuple):
 
 def check_restorer(model: Model) -> None:
     """Refuse models that were not trained on pairs."""
-    if model.config.form is None:
-        raise InputError("this model generates images from noise; retouching needs one that was trained on pairs (train --form anchored)")
+    if not model.config.retouches:
+        raise InputError("this model generates images from noise; retouching needs one that was trained on pairs (train --form resshift)")
 
 
 @torch.no_grad()
@@ -125,9 +126,9 @@ def restoration_steps(model: Model, source: Tensor, steps: int | None = None, se
     steps: network calls (default: the form's own; regression has one whatever is asked).
     """
     check_restorer(model)
-    config = model.config
+    config = model.config.task
     steps = STEPS[config.form] if steps is None else steps
-    visited = timesteps(config.timesteps, steps)  # refuses wrong numbers
+    visited = timesteps(config.timesteps or 1, steps)  # refuses wrong numbers
     generator = torch.Generator().manual_seed(seed)
     heard = {}
 
@@ -139,7 +140,7 @@ def restoration_steps(model: Model, source: Tensor, steps: int | None = None, se
     if config.form == "regression":
         x0_hat = source + RESIDUAL_SCALE * network(source, torch.zeros(len(source), dtype=torch.int64, device=source.device))
         yield RestorationStep(0, x0_hat, x0_hat, heard["mask"])
-    elif config.form == "anchored":
+    elif config.form == "resshift":
         for t, x, x0_hat in _walk_back(config, network, source, visited, generator):
             yield RestorationStep(t, x, x0_hat, heard["mask"])
     else:
@@ -150,7 +151,7 @@ def restoration_steps(model: Model, source: Tensor, steps: int | None = None, se
             yield RestorationStep(t, offset + scale * x, offset + scale * x0_hat, heard["mask"])
 
 
-def _walk_back(config: TrainConfig, network, source: Tensor, visited: list[int], generator) -> Iterator[tuple]:
+def _walk_back(config: Restoration, network, source: Tensor, visited: list[int], generator) -> Iterator[tuple]:
     """The anchored chain from source plus noise to the target: yields (t, x, x0_hat) for every step."""
     etas = shift_fractions(config.timesteps, config.kappa)
     x = source + config.kappa * etas[visited[0]].sqrt().to(source) * _noise_like(source, generator)

@@ -22,7 +22,8 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write
 from ddpm_utils.training.trainer import Trainer
 
-STATE_FORMAT = 2  # raised when the meaning of a state file changes
+STATE_FORMAT = 3  # raised when the meaning of a state file changes; 2 had all settings of all tasks in one list, and is read
+READABLE = (2, STATE_FORMAT)
 STATE_BYTES_PER_PARAMETER = 16.2  # with one average; 4 more for each further one
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -43,7 +44,7 @@ def save_state(trainer: Trainer, path: Path) -> None:
     state = {
         "format": STATE_FORMAT,
         "config": trainer.config.to_json(),
-        "data": trainer.data.digest,
+        "data": trainer.digest,
         "step": trainer.step,
         "optimizer_steps": int(first["step"].item()) if first else 0,  # fewer than steps where loss scaling skipped some
         "scaler": trainer.scaler.state_dict(),
@@ -101,8 +102,8 @@ def set_aside_newer(folder: Path, path: Path) -> list[Path]:
 def load_state(trainer: Trainer, path: Path) -> dict:
     """Continue the run that wrote `path`; returns how it was executed. Raises InputError for a damaged file, another run or other images."""
     state = read_state(path)
-    trainer.config.check_same_run(TrainConfig.from_json(state["config"]))
-    if state["data"] != trainer.data.digest:
+    trainer.config.check_same_run(TrainConfig.from_json(state["config"], like=trainer.config.task))
+    if state["data"] != trainer.digest:
         raise InputError(f"the state {str(path)!r} was trained on other images than these; pass the same --data-path, or use another --out")
     if state["step"] > trainer.total_steps:
         raise InputError(f"the state {str(path)!r} is at step {state['step']}, the run would end at {trainer.total_steps}; raise --epochs")
@@ -133,7 +134,7 @@ def read_state(path: Path) -> dict:
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{damaged} ({type(error).__name__}); restore a whole copy of it") from error
     found = state.get("format") if isinstance(state, dict) else None
-    if found != STATE_FORMAT:
+    if found not in READABLE:
         newer = isinstance(found, int) and found > STATE_FORMAT
         advice = "it was written by a newer ddpm_utils, update this one" if newer else "it can't be continued with this version"
         raise InputError(f"the state {str(path)!r} has format {found}, this version of ddpm_utils reads format {STATE_FORMAT}; {advice}")

@@ -17,27 +17,12 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.models import MODEL_BYTES_PER_PARAMETER
 from ddpm_utils.runtime.files import folder_bytes
 from ddpm_utils.training.checkpoints import STATE_BYTES_PER_PARAMETER
+from ddpm_utils.training.options import Limits
 
 PROCESS_STARTED = time.monotonic()  # imports, decoding and doctor count as well
 MARGIN = 1.1  # predicted times are taken this much longer
 CLOSING = 0.02  # share of a session's hours left for its last files
 SMALL_FILES = 20e6  # bytes allowed for log, pictures and status
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that this session may use; None: no limit of that kind."""
-
-    max_hours: float | None = None  # since the process started
-    max_epochs: int | None = None  # of this session
-    max_disk_gb: float | None = None  # of the run's folder, at any moment
-    keep: int = 2  # full states
-
-    def __post_init__(self):
-        for name, least in (("max_hours", 0), ("max_disk_gb", 0), ("max_epochs", 0), ("keep", 0)):
-            value = getattr(self, name)
-            if value is not None and not value > least:
-                raise InputError(f"{name} must be above {least}, got {value}")
 
 
 def state_bytes(parameters: int, averages: int = 1) -> int:

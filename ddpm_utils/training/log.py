@@ -7,12 +7,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_utils.diffusion import by_quarter
 from ddpm_utils.runtime.files import folder_bytes
 from ddpm_utils.training.trainer import StepResult, Trainer
-from ddpm_utils.unet import UNet, UNetConfig
 
 
 class Diverged(RuntimeError):
@@ -24,7 +22,7 @@ class Reporter:
 
     def __init__(self, trainer: Trainer, out: Path, records: list[dict]):
         self.trainer, self.out, self.records = trainer, out, records
-        self.flops_per_image = 3 * forward_flops(trainer.config.network)  # backward costs twice the forward pass
+        self.flops_per_image = trainer.task.training_flops()
         self._start_interval()
 
     def _start_interval(self) -> None:
@@ -76,17 +74,6 @@ def plain_line(record: dict) -> str:
         f"step {record['step']}  epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  by quarter of t {quarters}  "
         f"{record['images_per_s']:.0f} images/s  {record['gflops_per_s']:.0f} GFLOP/s  {record['eta_s']} s left  {record['disk_mb']:.0f} MB"
     )
-
-
-def forward_flops(config: UNetConfig) -> int:
-    """Floating-point operations of one forward pass over one image; counted without computing, where attention is counted too."""
-    with torch.device("meta"):
-        network, size = UNet(config), config.image_size
-        x, t = torch.empty(1, config.channels, size, size), torch.empty(1, dtype=torch.int64)
-        condition = torch.empty(1, config.condition_channels, size, size) if config.condition_channels else None
-        with FlopCounterMode(display=False) as counter:
-            network(x, t, condition=condition)
-    return counter.get_total_flops()
 
 
 def records_up_to(log: Path, step: int) -> list[dict]:

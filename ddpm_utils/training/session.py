@@ -1,55 +1,32 @@
 """A training session: the loop of trainer.py with its files, its limits and its end.
 
-Writes into the run's folder: log.jsonl, state-*.pt, model.safetensors (the averaged weights), loss.png, samples/, snapshots/ and
+Writes into the run's folder: log.jsonl, state-*.pt, the task's result (the averaged weights), loss.png, samples/, snapshots/, and
 status.json, which says how the session ended and what to run next. A session that stops early exits as cleanly as one that is done.
 """
 
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm_utils.config import TrainConfig
-from ddpm_utils.data.images import ImageSet, to_float, to_uint8
+from ddpm_utils.data.images import ImageSet
 from ddpm_utils.errors import InputError
 from ddpm_utils.figures import loss_curve, sample_grid
-from ddpm_utils.generate import generate, labels_in_rows, start_noise
-from ddpm_utils.models import Model, save_model
-from ddpm_utils.restoration.formulations import STEPS, restore
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.runtime.files import atomic_write, file_in_the_way
 from ddpm_utils.training.backup import bring_back, check_copy, mirror
 from ddpm_utils.training.checkpoints import list_states, load_newest, load_state, save_rotated, set_aside_newer
-from ddpm_utils.training.limits import Limits, Stopper, check_disk, disk_bytes
+from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes
 from ddpm_utils.training.log import Diverged, Reporter, plain_line, records_up_to
+from ddpm_utils.training.options import SessionOptions
+from ddpm_utils.training.task import Task
 from ddpm_utils.training.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class SessionOptions:
-    """How a session runs and reports: nothing here changes the weights that a run ends with."""
-
-    out: Path
-    resume: bool | Path = False  # True: from the newest state in `out`; a path: from that state
-    limits: Limits = field(default_factory=Limits)
-    log_every: int = 50  # steps
-    sample_every: int = 1000  # steps; 0: never
-    snapshot_every: int = 0  # epochs; 0: never
-    command: str = ""  # what to run to go on, for status.json
-    copy_to: Path | None = None  # a folder on a disk that outlives the machine; everything is copied there after each save
-
-    def __post_init__(self):
-        for name, least in (("log_every", 1), ("sample_every", 0), ("snapshot_every", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-
-
 def train(
-    config: TrainConfig,
+    task: Task,
     data: ImageSet,
     options: SessionOptions,
     execution: Execution | None = None,
@@ -59,16 +36,16 @@ def train(
 
     start: weights to begin with instead of random ones.
     """
-    check_folder(options)  # before the trainer, whose processes wait for each other: the first writes only once all have looked
+    check_folder(options, task.result)  # before the trainer, whose processes wait for each other: the first writes once all have looked
     stopper = Stopper(options.limits)
     with stopper.catching_signals():
-        return Session(Trainer(config, data, execution, start), options, stopper).run_to_end()
+        return Session(Trainer(task, data, execution, start), options, stopper).run_to_end()
 
 
-def check_folder(options: SessionOptions) -> None:
+def check_folder(options: SessionOptions, result: str) -> None:
     """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images.
 
-    A run to be resumed whose folder is gone comes back from its copy.
+    result: name of the file that the run ends with. A run to be resumed whose folder is gone comes back from its copy.
     """
     out = options.out
     if blocking := file_in_the_way(out):
@@ -79,7 +56,7 @@ def check_folder(options: SessionOptions) -> None:
         check_copy(out, options.copy_to, bool(options.resume))
     if options.resume is True and not list_states(out):
         raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
-    taken = [p for p in (*list_states(out), out / "model.safetensors", out / "log.jsonl") if p.exists()]
+    taken = [p for p in (*list_states(out), out / result, out / "log.jsonl") if p.exists()]
     if not options.resume and taken:
         raise InputError(f"{str(out)!r} already holds a run ({taken[0].name}); pass --resume to go on with it, or another --out")
 
@@ -103,7 +80,7 @@ class Session:
 
     def say(self, text: str) -> None:
         """Print, between the progress bar's updates, in the first process."""
-        if self.first:
+        if self.first and text:
             tqdm.write(text)
 
     def open(self) -> None:
@@ -155,7 +132,7 @@ class Session:
                 if result.step % options.log_every == 0 or is_last:
                     self.log()
                 if options.sample_every and result.step % options.sample_every == 0 and self.first:
-                    self.draw_samples()
+                    self.preview()
                 reason = stopper.why_stop_now()
                 if epoch_ends:
                     self.save()
@@ -198,46 +175,24 @@ class Session:
         every = self.options.snapshot_every
         if not every or epoch % every or not self.first:
             return
-        sigmas = self.trainer.config.ema_sigmas or (None,)
-        for index, sigma in enumerate(sigmas):
+        trainer = self.trainer
+        for index, sigma in enumerate(trainer.config.ema_sigmas or (None,)):
             name = f"epoch-{epoch:05d}" + (f"-sigma-{sigma:.3f}" if sigma else "")
-            about = {"step": self.trainer.step, "sigma": sigma}
-            save_model(
-                self.trainer.average_network(index),
-                self.trainer.config,
-                self.trainer.data.classes,
-                self.out / "snapshots" / f"{name}.safetensors",
-                about,
-            )
+            about = {"step": trainer.step, "sigma": sigma}
+            trainer.task.save(trainer.average_network(index), trainer.data, self.out / "snapshots" / f"{name}.safetensors", about)
 
-    def draw_samples(self, n: int = 16, steps: int = 25) -> None:
-        """A grid of n samples, always from the same noise, so that one can watch a run improve. Gives way to a signal."""
-        config = self.trainer.config
-        if config.form is not None:
-            self._draw_restored(steps)
+    def preview(self) -> None:
+        """Show what the averaged network can do by now, as the task does it. Gives way to a signal."""
+        trainer = self.trainer
+        shown = trainer.task.preview(trainer.average_network(), trainer.data, lambda: self.stopper.signalled is not None)
+        if shown is None:
             return
-        label = None if config.network.classes is None else labels_in_rows(n, config.network.classes)
-        x_T = start_noise(config, n, seed=0)
-        for step in generate(self.trainer.average_network(), config, x_T, label, steps=min(steps, config.timesteps)):
-            x0 = step.x
-            if self.stopper.signalled:
-                return
-        self._save_grid(to_uint8(x0, config.mean, config.std))
-
-    def _draw_restored(self, steps: int) -> None:
-        """Eight pairs in three rows: as taken, as the network retouches them, as the retoucher did."""
-        trainer, data = self.trainer, self.trainer.data
-        rows = [k * len(data) // 8 for k in range(8)] if len(data) >= 8 else list(range(len(data)))
-        model = Model(trainer.average_network(), trainer.config, (), {})
-        source = to_float(data.sources[rows]).to(trainer.execution.device)
-        usual = STEPS[trainer.config.form]
-        restored = source + restore(model, source, steps=min(steps, usual, trainer.config.timesteps)).residual
-        self._save_grid(np.concatenate([data.sources[rows], to_uint8(restored), data.images[rows]]), columns=len(rows))
-
-    def _save_grid(self, images: np.ndarray, columns: int = 8) -> None:
-        path = self.out / "samples" / f"step-{self.trainer.step:07d}.png"
-        path.parent.mkdir(exist_ok=True)
-        sample_grid(images, columns=columns).savefig(path)
+        if shown.text:
+            self.say(shown.text)
+        if shown.images is not None:
+            path = self.out / "samples" / f"step-{trainer.step:07d}.png"
+            path.parent.mkdir(exist_ok=True)
+            sample_grid(shown.images, columns=shown.columns).savefig(path)
 
     def write_status(self, status: str, reason: str) -> dict:
         """Write status.json; returns what it says."""
@@ -258,16 +213,12 @@ class Session:
                 file.write(json.dumps(about, indent=2).encode())
         return about
 
-    def save_result(self) -> None:
-        """Write the model file: what people use of the run."""
-        trainer = self.trainer
-        save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out / "model.safetensors")
-
     def close(self, status: str, reason: str) -> dict:
         """Write the model, the loss curve and status.json, and say how the session ended."""
         if self.first:
             if status != "failed":
-                self.save_result()
+                trainer = self.trainer
+                self.say(trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result))
             if self.records:
                 loss_curve(self.records).savefig(self.out / "loss.png")
         about = self.write_status(status, reason)

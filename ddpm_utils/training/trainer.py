@@ -1,16 +1,13 @@
-"""Chapter 04: training, one step after the other.
-
-Randomness is a function of (seed, step): the images, flips, timesteps, noise and dropped labels of step n come from generators keyed by
-(seed, n) and are drawn for the whole batch on the CPU. What ran before has no influence, so that a run which is cut and resumed
-anywhere ends in the same bits, and the same draws reach every kind of device; each of several processes takes its slice.
+"""Chapter 04: training, one step after the other. What a step trains on is in batches.py, what is trained in tasks/.
 
 Equations: Ho et al. 2020 (2006.11239), algorithm 1.
 """
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -19,15 +16,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet
-from ddpm_utils.data.pairs import PairSet
-from ddpm_utils.diffusion import training_loss
 from ddpm_utils.ema import EMA, power_decay, standard_decay
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.formulations import restoration_loss
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.training.batches import Batch, draw_batch
-from ddpm_utils.unet import UNet, UNetConfig
+from ddpm_utils.training.task import Task
+from ddpm_utils.unet import Encoder
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
@@ -50,32 +45,25 @@ class StepResult(NamedTuple):
 
 
 class Trainer:
-    """Network, averages, optimizer and step counter of one run.
+    """Network, averages, optimizer and step counter of one run of a task (training/task.py).
 
-    start: weights to begin with instead of random ones, by their names in the network. build: makes what is trained, from the
-    network's configuration.
+    start: weights to begin with instead of random ones, by their names in the network.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        data: ImageSet,
-        execution: Execution | None = None,
-        start: dict[str, Tensor] | None = None,
-        build: Callable[[UNetConfig], nn.Module] = UNet,
-    ):
-        execution = execution or Execution()
-        check_data(config, data)
+    def __init__(self, task: Task, data: ImageSet, execution: Execution | None = None, start: dict[str, Tensor] | None = None):
+        execution, config = execution or Execution(), task.config
+        check_data(task, data)
         if config.batch_size % (parts := execution.world * execution.accumulate):
             raise InputError(f"batch size must be a multiple of {parts} (processes times micro-batches), got {config.batch_size}")
-        self.config, self.data, self.execution = config, data, execution
-        self.schedule = config.noise_schedule()
+        self.task, self.config, self.data, self.execution = task, config, data, execution
         with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
             torch.manual_seed(keyed_generator(config.seed, "weights", 0).initial_seed())
-            self.network = build(config.network)
+            self.network = task.build(execution)
         if start is not None:
             self.network.load_state_dict(start)
-        self.network.checkpoint_blocks = execution.checkpoint_blocks
+        for module in self.network.modules():
+            if isinstance(module, Encoder):
+                module.checkpoint_blocks = execution.checkpoint_blocks
         self.network.to(execution.device, memory_format=execution.memory_format)
         self.parallel = DistributedDataParallel(self.network) if execution.world > 1 else None
         self.forward = torch.compile(self.parallel or self.network) if execution.compiled else self.parallel or self.network
@@ -86,6 +74,11 @@ class Trainer:
         self.optimizer = kind(self.network.parameters(), lr=config.lr, fused=True)
         self.scaler = torch.amp.GradScaler(execution.kind, enabled=execution.precision == "fp16")
         self.step = 0
+
+    @cached_property
+    def digest(self) -> str:
+        """Recognises what the run is trained on."""
+        return self.task.digest(self.data)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,8 +91,8 @@ class Trainer:
         return self.config.epochs * self.steps_per_epoch
 
     def train_step(self) -> StepResult:
-        """One step of Ho's algorithm 1: noise a batch, ask the network, follow the gradient, move the averages."""
-        batch = draw_batch(self.config, self.data, self.step)
+        """One step of Ho's algorithm 1: noise a batch, predict, follow the gradient, move the averages."""
+        batch = draw_batch(self.task, self.data, self.step)
         lr = learning_rate(self.config, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -120,7 +113,7 @@ class Trainer:
         while self.step < (self.total_steps if until is None else until):
             yield self.train_step()
 
-    def average_network(self, index: int = 0) -> UNet:
+    def average_network(self, index: int = 0) -> nn.Module:
         """A copy of the network with averaged weights, in eval mode: the one to sample from."""
         return self.averages[index].copy_to(copy.deepcopy(self.network)).eval()
 
@@ -133,21 +126,16 @@ class Trainer:
 
     def _backward(self, part: Batch, k: int, last: bool) -> Tensor:
         """Add one micro-batch's share of the gradient; returns its losses (b,). Processes exchange gradients after the last."""
-        config = self.config
-        x0, t, eps, label, source, mask, hint = (None if value is None else self.execution.place(value) for value in part)
+        batch = Batch(*(None if value is None else self.execution.place(value) for value in part))
         self.network.train()
 
-        def network(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
+        def predict(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
             with self.execution.autocast():
-                return self.forward(x_t, t, **conditions)
+                return self.task.predict(self.forward, x_t, t, **conditions)
 
         exchange_later = self.parallel.no_sync() if self.parallel is not None and not last else nullcontext()
         with exchange_later, self._dropout_keyed_by_step(k):
-            if config.form is None:
-                conditions = {name: value for name, value in (("label", label), ("hint", hint)) if value is not None}
-                losses = training_loss(network, self.schedule, x0, t, eps, config.prediction, config.loss, config.weighting, **conditions)
-            else:
-                losses = restoration_loss(network, config, source, x0, mask, t, eps)
+            losses = self.task.losses(predict, batch)
             self.scaler.scale(losses.mean() / self.execution.accumulate).backward()
         return losses.detach()
 
@@ -164,8 +152,9 @@ class Trainer:
             yield
 
 
-def check_data(config: TrainConfig, data: ImageSet) -> None:
+def check_data(task: Task, data: ImageSet) -> None:
     """Refuse images that don't fit the run, before anything starts."""
+    config = task.config
     if len(data) < config.batch_size:
         raise InputError(f"batch size {config.batch_size} is larger than the data set of {len(data)} images; lower --batch-size")
     if data.size != config.network.image_size or data.channels != config.network.channels:
@@ -173,12 +162,7 @@ def check_data(config: TrainConfig, data: ImageSet) -> None:
             f"the network takes {config.network.image_size} px and {config.network.channels} channels, "
             f"the images have {data.size} px and {data.channels} channels"
         )
-    if (config.form is None) == isinstance(data, PairSet):
-        raise InputError(
-            "these are pairs, which need a form of training on pairs: pass --form anchored"
-            if config.form is None
-            else f"form {config.form!r} needs pairs of pictures, these images are single ones; pass a paired folder"
-        )
+    task.check(data)
     if config.network.classes is not None and (data.labels is None or data.labels.max() >= config.network.classes):
         raise InputError(
             f"the network takes labels 0 .. {config.network.classes - 1}, the images have {'no' if data.labels is None else 'other'} labels"

@@ -1,70 +1,72 @@
-"""Chapter 07: training a classifier of noisy images."""
+"""Chapter 07: a classifier of noisy images, trained on x_t at all timesteps (Dhariwal & Nichol 2021, 2105.05233, section 4)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddpm_utils.classifier import BATCH, NoisyClassifier
+from ddpm_utils.classifier import BATCH, NoisyClassifier, save_classifier
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet, to_float
 from ddpm_utils.diffusion import by_quarter, q_sample
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.device import Execution
 from ddpm_utils.runtime.rng import keyed_generator
-from ddpm_utils.training.batches import draw_batch
-from ddpm_utils.training.trainer import check_data, learning_rate
+from ddpm_utils.training.batches import Batch
+from ddpm_utils.training.flops import TRAINING, flops_of, image_and_timestep
+from ddpm_utils.training.task import Plain, Predict, Preview
 
 
-class ClassifierStep(NamedTuple):
-    step: int  # steps done, counting this one
-    t: Tensor  # (B,) int64 on the CPU
-    losses: Tensor  # (B,) cross entropy in nats
-    correct: Tensor  # (B,) float, 1 where the likeliest label was the right one
-    lr: float
+class ClassificationTask(Plain):
+    """A classifier, trained on all images but those held out. config.task: a `Classification`. test: the images held out."""
 
+    result = "classifier.safetensors"
 
-def new_classifier(config: TrainConfig) -> NoisyClassifier:
-    """An untrained classifier whose weights depend on the seed alone."""
-    if config.network.dropout:
-        raise InputError(f"classifiers are trained without dropout, it must be 0, got {config.network.dropout}")
-    with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
-        torch.manual_seed(keyed_generator(config.seed, "weights", 0).initial_seed())
-        return NoisyClassifier(config.network)
+    def __init__(self, config: TrainConfig, test: ImageSet):
+        super().__init__(config)
+        self.schedule, self.test = config.noise_schedule(), test
 
+    def check(self, data: ImageSet) -> None:
+        """Refuse images without labels."""
+        if len(data.classes) < 2:
+            raise InputError("a classifier needs images with labels, one folder a class; these have none")
 
-def train_steps(network: NoisyClassifier, config: TrainConfig, data: ImageSet) -> Iterator[ClassifierStep]:
-    """Train `network`, on its device, for all epochs of the run; yields every step. No label may be dropped: label_dropout=0."""
-    check_data(config, data)
-    if config.label_dropout:
-        raise InputError(f"a classifier needs every label, label_dropout must be 0, got {config.label_dropout}")
-    schedule, device = config.noise_schedule(), network.head.weight.device
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-    optimizer = kind(network.parameters(), lr=config.lr)
-    total = config.epochs * (len(data) // config.batch_size)
-    network.train()
-    for step in range(total):
-        batch = draw_batch(config, data, step)
-        x_t = q_sample(schedule, batch.x0, batch.t, batch.eps).to(device)
-        t, label = batch.t.to(device), batch.label.to(device)
-        lr = learning_rate(config, step, total)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        logits = network(x_t, t)
-        losses = F.cross_entropy(logits, label, reduction="none")
-        optimizer.zero_grad(set_to_none=True)
-        losses.mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        optimizer.step()
-        yield ClassifierStep(step + 1, batch.t, losses.detach(), (logits.argmax(1) == label).float(), lr)
+    def build(self, execution: Execution) -> nn.Module:
+        """The classifier."""
+        return NoisyClassifier(self.config.network)
+
+    def losses(self, predict: Predict, batch: Batch) -> Tensor:
+        """The cross-entropy of each image in nats, (B,)."""
+        x_t = q_sample(self.schedule, batch.x0, batch.t, batch.eps)  # (B, C, H, W)
+        return F.cross_entropy(predict(x_t, batch.t).float(), batch.label, reduction="none")
+
+    def preview(self, network: nn.Module, data: ImageSet, stopped: Callable[[], bool]) -> Preview | None:
+        """The accuracy so far."""
+        return Preview(text=self._in_words(self._accuracy(network)))
+
+    def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
+        """A classifier's file, with its accuracy."""
+        accuracy = self._accuracy(network)
+        save_classifier(network, self.config, data.classes, accuracy, path, snapshot)
+        return self._in_words(accuracy)
+
+    def training_flops(self) -> int:
+        """Operations of one image in training."""
+        return TRAINING * flops_of(lambda: NoisyClassifier(self.config.network)(*image_and_timestep(self.config.network)))
+
+    def _accuracy(self, network: nn.Module) -> list[float]:
+        return accuracy_by_quarter(network, self.config, self.test)
+
+    def _in_words(self, accuracy: list[float]) -> str:
+        shares = " ".join(f"{share:.3f}" for share in accuracy)
+        return f"accuracy on {len(self.test):,} images held out, by quarter of t, least to most noise: {shares}"
 
 
 def hold_out(data: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """(images to learn from, images to test on), the latter `share` of all, drawn by the seed."""
-    if not 0 < share < 1:
-        raise InputError(f"the share of images that is held out must lie between 0 and 1, 0.1 is usual; got {share}")
+    """(images to train on, images to test on), the latter `share` of all, drawn by the seed."""
     order = torch.randperm(len(data), generator=keyed_generator(seed, "hold out", 0)).numpy()
     count = round(share * len(data))
     if not 0 < count < len(data):
@@ -75,15 +77,13 @@ def hold_out(data: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSe
 
 
 @torch.no_grad()
-def accuracy_by_quarter(network: NoisyClassifier, config: TrainConfig, data: ImageSet, rounds: int = 4) -> list[float]:
-    """Share of right answers about noisy images in each quarter of 0 .. T-1, from least to most noise.
+def accuracy_by_quarter(network: nn.Module, config: TrainConfig, data: ImageSet, rounds: int = 4) -> list[float]:
+    """Share of right labels of noisy images in each quarter of 0 .. T-1, from least to most noise.
 
-    Every image is seen `rounds` times in each quarter, at random timesteps of it, with noise that depends on the seed alone.
+    Every image is used `rounds` times in each quarter, at random timesteps of it, with noise that depends on the seed alone.
     """
     network.eval()
     schedule, device, T = config.noise_schedule(), network.head.weight.device, config.timesteps
-    if T < 4:
-        raise InputError(f"accuracy by quarter of t needs at least 4 timesteps, got {T}")
     generator = keyed_generator(config.seed, "accuracy", 0)
     edges = [-(-k * T // 4) for k in range(5)]  # t * 4 // T is k from here on
     correct, seen = [], []

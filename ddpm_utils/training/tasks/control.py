@@ -1,91 +1,117 @@
-"""Training a control: the loop, the states and the session of any other run, with a frozen base and a hint beside each image.
+"""Chapter 08: a control on a frozen base, with a hint beside each image."""
 
-The run's folder holds control.safetensors instead of model.safetensors, and control.json, which says what base and hint it belongs to.
-"""
-
-import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from ddpm_utils.config import TrainConfig
-from ddpm_utils.control.controlnet import ControlInTraining, ControlNet, controlled, save_control
+from ddpm_utils.config import Control, TrainConfig
+from ddpm_utils.control.controlnet import ControlNet, control_forward, controlled, save_control
 from ddpm_utils.control.hinted_images import HintedSet
-from ddpm_utils.data.images import to_float, to_uint8
+from ddpm_utils.data.images import ImageSet, to_float, to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.generate import generate, start_noise
-from ddpm_utils.models import Model
+from ddpm_utils.models import Model, weights_digest
 from ddpm_utils.runtime.device import Execution
-from ddpm_utils.runtime.files import atomic_write
-from ddpm_utils.training.limits import Stopper
-from ddpm_utils.training.session import Session, SessionOptions
-from ddpm_utils.training.trainer import Trainer
-from ddpm_utils.unet import UNetConfig
+from ddpm_utils.training.batches import Batch, Draw
+from ddpm_utils.training.flops import TRAINING, flops_of, forward_flops, image_and_timestep
+from ddpm_utils.training.task import Preview
+from ddpm_utils.training.tasks.generation import PREVIEW_STEPS, GenerationTask
+from ddpm_utils.training.tasks.restoration import spread_rows
+from ddpm_utils.unet import Encoder
 
 
-def control_trainer(base: Model, config: TrainConfig, data: HintedSet, hint: str, execution: Execution | None = None) -> Trainer:
-    """A trainer of a new control on this base, which it freezes. hint: a name for the control's file.
+class ControlTask(GenerationTask):
+    """A ControlNet on a base, which is frozen and stays on its own: not trained, averaged or saved. config.task: a `Control`.
 
-    Its network is a ControlInTraining; its average is the control to keep: `trainer.average_network().control`.
+    base: the network that config.task.base is the digest of. hint_channels: c of the hints (N, H, W, c).
     """
-    execution = execution or Execution()
-    base.network.to(execution.device, memory_format=execution.memory_format)
 
-    def build(config: UNetConfig) -> ControlInTraining:
-        return ControlInTraining(base.network, ControlNet.on(base.network, data.hint_channels, hint))
+    result = "control.safetensors"
 
-    return Trainer(config, data, execution, build=build)
+    def __init__(self, config: TrainConfig, base: Model, hint_channels: int):
+        super().__init__(config)
+        self.base, self.hint_channels = base.network.eval().requires_grad_(False), hint_channels
 
+    def check(self, data: ImageSet) -> None:
+        """Refuse images without hints, or with hints of another kind."""
+        if not isinstance(data, HintedSet) or data.hint_channels != self.hint_channels:
+            raise InputError(f"a control needs images with hints of {self.hint_channels} channels; make them by with_hints")
 
-def train_control(trainer: Trainer, options: SessionOptions) -> dict:
-    """Train until the run is done or a limit is near, as session.train does. Returns what status.json says."""
-    check_same_control(trainer, options)
-    stopper = Stopper(options.limits)
-    with stopper.catching_signals():
-        return ControlSession(trainer, options, stopper).run_to_end()
+    def digest(self, data: HintedSet) -> str:
+        """Recognises images, hints, and the share of them that is dropped."""
+        return data.digest_with(self.config.task.hint_dropout)
 
+    def build(self, execution: Execution) -> nn.Module:
+        """The control, with the base's weights in its copy; the base goes to the same device."""
+        self.base.to(execution.device, memory_format=execution.memory_format)
+        self.base.checkpoint_blocks = execution.checkpoint_blocks
+        return ControlNet.on(self.base, self.hint_channels, self.config.task.hint)
 
-def check_same_control(trainer: Trainer, options: SessionOptions) -> None:
-    """Note down base and hint in a new run's folder; refuse to go on with a run of others."""
-    control, path = trainer.network.control, options.out / "control.json"
-    about = {"hint": control.hint, "base": control.base_digest}
-    if not options.resume:
-        if trainer.execution.is_first:
-            with atomic_write(path) as file:
-                file.write(json.dumps(about).encode())
-        return
-    before = json.loads(path.read_text()) if path.exists() else {}
-    for name in about:
-        if before.get(name) != about[name]:
-            raise InputError(
-                f"the run in {str(options.out)!r} has the {name} {before.get(name)!r}, this one {about[name]!r}; match it or use another --out"
-            )
+    def complete(self, batch: Batch, data: HintedSet, draw: Draw) -> Batch:
+        """Labels as in the base's training; a hint for each image, zeros where it is dropped."""
+        batch = super().complete(batch, data, draw)
+        dropped = draw.chance(self.config.task.hint_dropout)
+        hint = to_float(draw.pick(data.hints), (0.0,), (1.0,)).masked_fill(dropped[:, None, None, None], 0.0)  # (B, c, H, W)
+        return batch._replace(hint=hint)
 
+    def predict(self, network: nn.Module, x_t: Tensor, t: Tensor, hint: Tensor, label: Tensor | None = None) -> Tensor:
+        """The base's prediction with the control's additions."""
+        return control_forward(self.base, [(network, hint, 1.0)], x_t, t, label)
 
-class ControlSession(Session):
-    """A session that ends in a control instead of a model."""
-
-    def draw_samples(self, n: int = 8, steps: int = 25) -> None:
+    def preview(self, network: nn.Module, data: HintedSet, stopped: Callable[[], bool]) -> Preview | None:
         """Three rows: hints, what the controlled base makes of them from fixed noise, the images that they belong to."""
-        trainer, data, config = self.trainer, self.trainer.data, self.trainer.config
-        rows = [k * len(data) // n for k in range(n)] if len(data) >= n else list(range(len(data)))
-        hint = to_float(data.hints[rows], (0.0,), (1.0,)).to(trainer.execution.device)
+        config = self.config
+        rows = spread_rows(len(data), 8)
+        hint = to_float(data.hints[rows], (0.0,), (1.0,)).to(next(network.parameters()).device)
         label = None if config.network.classes is None else torch.from_numpy(data.labels[rows])
-        network = controlled(trainer.network.base, [(trainer.average_network().control, hint, 1.0)])
-        for step in generate(network, config, start_noise(config, len(rows), seed=0), label, steps=min(steps, config.timesteps)):
+        x_T = start_noise(config, len(rows), seed=0)
+        follows = controlled(self.base, [(network, hint, 1.0)])
+        for step in generate(follows, config, x_T, label, steps=min(PREVIEW_STEPS, config.timesteps)):
             x0 = step.x
-            if self.stopper.signalled:
-                return
-        pictures = hint_pictures(data.hints[rows], data.channels)
-        self._save_grid(np.concatenate([pictures, to_uint8(x0, config.mean, config.std), data.images[rows]]), columns=len(rows))
+            if stopped():
+                return None
+        images = [hints_as_images(data.hints[rows], data.channels), to_uint8(x0, config.mean, config.std), data.images[rows]]
+        return Preview(np.concatenate(images), columns=len(rows))
 
-    def save_result(self) -> None:
-        """Write the control, apart from its base."""
-        save_control(self.trainer.average_network().control, self.out / "control.safetensors")
+    def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
+        """A control's file, apart from its base."""
+        save_control(network, path, self.config, snapshot)
+        return ""
+
+    def training_flops(self) -> int:
+        """Operations of one image in training: of the base only the way up has a backward pass, through its inputs alone."""
+        shape = self.config.network
+
+        def encode() -> None:
+            encoder = Encoder(shape)
+            x, t = image_and_timestep(shape)
+            emb = encoder.embed(t, None)
+            encoder.middle(encoder.encode(x, emb)[0], emb)
+
+        def control() -> None:
+            x, t = image_and_timestep(shape)
+            ControlNet(shape, self.hint_channels)(x, t, torch.empty(1, self.hint_channels, *x.shape[2:]))
+
+        down = flops_of(encode)
+        return down + 2 * (forward_flops(shape) - down) + TRAINING * flops_of(control)
 
 
-def hint_pictures(hints: np.ndarray, channels: int) -> np.ndarray:
-    """Hints (N, H, W, c) uint8 as pictures (N, H, W, channels) uint8: colours as they are, one channel as grey, classes as shades of grey."""
+def control_config(base: Model, hint: str, hint_dropout: float = 0.0, **run) -> TrainConfig:
+    """The run of a control on this base: its network, noise and labels, and training of its own. run: fields of TrainConfig."""
+    task = base.config.task
+    settings = {name: getattr(task, name) for name in ("timesteps", "schedule", "zero_terminal_snr")}
+    settings |= {name: getattr(task, name) for name in ("prediction", "loss", "weighting", "label_dropout")}
+    task = Control(**settings, hint=hint, hint_dropout=hint_dropout, base=weights_digest(base.network))
+    usual = {"ema_start": 0, "ema_sigmas": (), "ema_every": 1, "start": ""}
+    return replace(base.config, **{**usual, **run}, task=task)
+
+
+def hints_as_images(hints: np.ndarray, channels: int) -> np.ndarray:
+    """Hints (N, H, W, c) uint8 as images (N, H, W, channels) uint8: colours as they are, one channel as grey, classes as shades of grey."""
     c = hints.shape[3]
     if c == channels:
         return hints

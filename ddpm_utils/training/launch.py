@@ -1,0 +1,84 @@
+"""From a command's flags to a session: the machine is looked at, the precision chosen, and what will be trained is said aloud."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ddpm_utils.data.images import ImageSet
+from ddpm_utils.runtime.device import (
+    Execution,
+    choose_device,
+    cpu_gains_from_bf16,
+    describe_device,
+    join_processes,
+    leave_processes,
+    precision_of,
+)
+from ddpm_utils.runtime.doctor import check_device
+from ddpm_utils.training.checkpoints import list_states, read_state
+from ddpm_utils.training.log import parameter_table
+from ddpm_utils.training.options import Machine, SessionOptions
+from ddpm_utils.training.session import train
+from ddpm_utils.training.task import Task
+from ddpm_utils.training.trainer import Trainer, check_data
+
+
+def prepare_machine(machine: Machine) -> Execution:
+    """This process's share of the work, on a device that was seen to compute; its precision may still change."""
+    device, rank, world = join_processes(choose_device(machine.device))
+    check_device(device)
+    precision = "fp32" if machine.precision == "auto" else machine.precision
+    return Execution(device, precision, machine.accumulate, machine.checkpoint_blocks, machine.compile, rank, world)
+
+
+def launch(
+    make_task: Callable[[], Task],
+    data: ImageSet,
+    options: SessionOptions,
+    machine: Machine,
+    execution: Execution,
+    *,
+    said: str,
+    start: dict[str, Tensor] | None = None,
+) -> int:
+    """Train in one session; returns the exit code. said: a line about the data. start: weights to begin with.
+
+    make_task: makes a task of its own at each call, since what is timed to choose the precision must not be what is trained.
+    """
+    check_data(make_task(), data)
+    precision, why = choose_precision(machine.precision, execution, options, lambda scratch: Trainer(make_task(), data, scratch))
+    execution = replace(execution, precision=precision)
+    task = make_task()
+    if execution.is_first:
+        processes = f", one of {execution.world} processes" if execution.world > 1 else ""
+        print(said)
+        print(f"device: {describe_device(execution.device)}{processes}; precision {precision} ({why})")
+        print(parameter_table(task.build(Execution()), 1))
+    status = train(task, data, options, execution, start)
+    leave_processes()
+    return 1 if status["status"] == "failed" else 0
+
+
+def choose_precision(asked: str, execution: Execution, options: SessionOptions, trainer: Callable[[Execution], Trainer]) -> tuple[str, str]:
+    """(precision, why): as asked, or with "auto" that of the state to be resumed, that of the GPU, or what this CPU is measured to gain from.
+
+    trainer: makes a scratch trainer of the run, to be timed.
+    """
+    if asked != "auto":
+        return asked, "as asked"
+    if options.resume:
+        path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
+        before = read_state(path)["execution"] if path else None
+        if before and before["device"] == execution.kind:
+            return before["precision"], "as the state was trained"
+    if execution.kind != "cpu" or execution.world > 1:
+        return precision_of(execution.device)
+
+    def time_step(precision: str) -> None:
+        scratch[precision].train_step()
+
+    scratch = {p: trainer(replace(execution, precision=p)) for p in ("fp32", "bf16")}
+    gains, why = cpu_gains_from_bf16(time_step)
+    return "bf16" if gains else "fp32", why

@@ -1,0 +1,67 @@
+"""Chapter 04: images from noise."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.data.images import ImageSet, to_uint8
+from ddpm_utils.data.pairs import PairSet
+from ddpm_utils.diffusion import training_loss
+from ddpm_utils.errors import InputError
+from ddpm_utils.generate import generate, labels_in_rows, start_noise
+from ddpm_utils.models import save_model
+from ddpm_utils.runtime.device import Execution
+from ddpm_utils.training.batches import Batch, Draw
+from ddpm_utils.training.task import Plain, Predict, Preview
+from ddpm_utils.unet import UNet
+
+PREVIEW = 16  # images
+PREVIEW_STEPS = 25
+
+
+class GenerationTask(Plain):
+    """A U-Net that predicts the noise, x_0 or v of noisy images. config.task: a `Generation`."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        self.schedule = config.noise_schedule()
+
+    def check(self, data: ImageSet) -> None:
+        """Refuse pairs."""
+        if isinstance(data, PairSet):
+            raise InputError("these are pairs, which need a form of training on pairs: pass --form resshift")
+
+    def build(self, execution: Execution) -> nn.Module:
+        """The U-Net."""
+        return UNet(self.config.network)
+
+    def complete(self, batch: Batch, data: ImageSet, draw: Draw) -> Batch:
+        """Labels are dropped for each image, not for the batch."""
+        if batch.label is None:
+            return batch
+        dropped = draw.chance(self.config.task.label_dropout)
+        return batch._replace(label=batch.label.masked_fill(dropped, self.config.network.null_label))
+
+    def losses(self, predict: Predict, batch: Batch) -> Tensor:
+        """Ho et al., eq. 14: the distance between prediction and target, (B,)."""
+        task = self.config.task
+        conditions = {name: value for name, value in (("label", batch.label), ("hint", batch.hint)) if value is not None}
+        return training_loss(predict, self.schedule, batch.x0, batch.t, batch.eps, task.prediction, task.loss, task.weighting, **conditions)
+
+    def preview(self, network: nn.Module, data: ImageSet, stopped: Callable[[], bool]) -> Preview | None:
+        """Samples, always from the same noise, so that one can watch a run improve."""
+        config = self.config
+        label = None if config.network.classes is None else labels_in_rows(PREVIEW, config.network.classes)
+        x_T = start_noise(config, PREVIEW, seed=0)
+        for step in generate(network, config, x_T, label, steps=min(PREVIEW_STEPS, config.timesteps)):
+            x0 = step.x
+            if stopped():
+                return None
+        return Preview(to_uint8(x0, config.mean, config.std))
+
+    def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
+        """A model file."""
+        save_model(network, self.config, data.classes, path, snapshot)
+        return ""
