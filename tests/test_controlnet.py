@@ -5,13 +5,13 @@ import pytest
 import torch
 from networks import as_if_trained, stirred
 
-from ddpm_utils.config import TrainConfig
-from ddpm_utils.control.controlnet import ControlInTraining, ControlNet, controlled, load_control, save_control, skip_channels
+from ddpm_utils.config import Generation, TrainConfig
+from ddpm_utils.control.controlnet import ControlNet, controlled, load_control, save_control
 from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import classifier_free
 from ddpm_utils.models import load_model, save_model, shipped, weights_digest
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, sample
-from ddpm_utils.training.tasks.control import hint_pictures
+from ddpm_utils.training.tasks.control import hints_as_images
 from ddpm_utils.unet import UNetConfig
 
 SMALL = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=3)
@@ -22,6 +22,10 @@ def inputs(config=SMALL, B=4, channels=1, seed=1):
     size = config.image_size
     x_t, hint = torch.randn(B, config.channels, size, size, generator=generator), torch.rand(B, channels, size, size, generator=generator)
     return x_t, torch.arange(B) * 100, hint, torch.arange(B) % 3
+
+
+def as_model(network):
+    return Model(network, TrainConfig(network=network.config), (), {})
 
 
 # --- at the start, and at strength 0 ---
@@ -61,7 +65,7 @@ def test_the_copy_sees_the_hint_only_through_zeros_at_first():
         h, skips = base.encode(x_t, base.embed(t, label))
         additions, middle = control(x_t, t, hint, label)
     assert len(additions) == len(skips)
-    assert [s.shape[1] for s in skips] == skip_channels(SMALL)
+    assert [s.shape[1] for s in skips] == list(SMALL.skip_channels)
     for addition, skip in zip([*additions, middle], [*skips, base.middle(h, base.embed(t, label))]):
         torch.testing.assert_close(addition, skip, rtol=1e-4, atol=1e-5)  # a convolution over more channels sums in another order
 
@@ -106,7 +110,7 @@ def test_one_hint_serves_a_batch_and_a_doubled_batch():
 def test_every_sampler_and_guidance_works_with_a_controlled_network():
     base = as_if_trained(SMALL)
     _, _, hint, label = inputs()
-    config = TrainConfig(network=SMALL, timesteps=20, prediction="v")
+    config = TrainConfig(network=SMALL, task=Generation(timesteps=20, prediction="v"))
     schedule = config.noise_schedule()
     network_ = controlled(base, [(stirred(ControlNet.on(base, 1)), hint, 1.0)])
     x_T = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -130,13 +134,13 @@ def test_zeros_give_way_one_after_the_other_and_the_base_never_moves():
     base = as_if_trained(SMALL)
     before = {name: w.clone() for name, w in base.state_dict().items()}
     control = ControlNet.on(base, 1)
-    training = ControlInTraining(base, control).train()
-    optimizer = torch.optim.Adam(training.parameters(), lr=1e-3)
+    task = ControlTask(control_config(as_model(base), "canny"), as_model(base), 1)
+    optimizer = torch.optim.Adam(control.parameters(), lr=1e-3)
     x_t, t, hint, label = inputs()
     learning = []
     for _ in range(3):
         optimizer.zero_grad()
-        (training(x_t, t, hint, label) - x_t).square().mean().backward()
+        (task.predict(control, x_t, t, hint, label) - x_t).square().mean().backward()
         learning.append({name for name, p in control.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0})
         optimizer.step()
     names = {name for name, _ in control.named_parameters()}
@@ -148,7 +152,6 @@ def test_zeros_give_way_one_after_the_other_and_the_base_never_moves():
     assert control.copy.input_conv.weight[:, SMALL.channels :].abs().sum() > 0  # the last layer of the hint encoder
     assert all(torch.equal(w, before[name]) for name, w in base.state_dict().items())
     assert not any(p.requires_grad for p in base.parameters())
-    assert sum(p.numel() for p in training.parameters()) == sum(p.numel() for p in control.parameters())
 
 
 # --- files and bases ---
@@ -176,7 +179,7 @@ def test_a_base_of_other_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match="the control 'canny' was trained on another base"):
         controlled(other, [(control, hint, 1.0)])
     with pytest.raises(InputError, match="trained on another base"):
-        ControlInTraining(other, control)
+        ControlTask(control_config(as_model(base), "canny"), as_model(other), 1)
     model = tmp_path / "base.safetensors"
     save_model(base, TrainConfig(network=SMALL), ("a", "b", "c"), model)
     reread = load_model(model).network  # float16 in between: still the same base
@@ -206,8 +209,8 @@ def test_hints_are_shown_as_pictures():
         np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
     )
     parts[..., 4] = 255
-    assert (hint_pictures(grey, 3) == 9).all()
-    assert hint_pictures(parts, 3).shape == (2, 4, 4, 3)
-    assert (hint_pictures(parts, 3) == 255).all()
-    assert np.array_equal(hint_pictures(colour, 3), colour)
-    assert hint_pictures(colour, 1).shape == (2, 4, 4, 1)
+    assert (hints_as_images(grey, 3) == 9).all()
+    assert hints_as_images(parts, 3).shape == (2, 4, 4, 3)
+    assert (hints_as_images(parts, 3) == 255).all()
+    assert np.array_equal(hints_as_images(colour, 3), colour)
+    assert hints_as_images(colour, 1).shape == (2, 4, 4, 1)

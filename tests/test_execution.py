@@ -18,6 +18,7 @@ from ddpm_utils.runtime.device import Execution, choose_device, precision_of
 from ddpm_utils.runtime.doctor import supports
 from ddpm_utils.training.batches import draw_batch
 from ddpm_utils.training.checkpoints import list_states, load_state, save_state
+from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNetConfig
 
@@ -31,7 +32,7 @@ def digits():
 
 
 def trained(digits, steps=6, **execution) -> Trainer:
-    trainer = Trainer(CONFIG, digits, Execution(**execution))
+    trainer = Trainer(GenerationTask(CONFIG), digits, Execution(**execution))
     list(trainer.run(until=steps))
     return trainer
 
@@ -41,8 +42,8 @@ def furthest(a: Trainer, b: Trainer) -> float:
 
 
 def test_accumulation_gives_the_same_gradient(digits):
-    whole, parts = (Trainer(CONFIG, digits, Execution(accumulate=n)) for n in (1, 4))
-    batch = draw_batch(CONFIG, digits, 0)
+    whole, parts = (Trainer(GenerationTask(CONFIG), digits, Execution(accumulate=n)) for n in (1, 4))
+    batch = draw_batch(GenerationTask(CONFIG), digits, 0)
     for trainer in (whole, parts):
         for k, part in enumerate(trainer._micro_batches(batch)):
             trainer._backward(part, k, last=True)
@@ -53,7 +54,7 @@ def test_accumulation_gives_the_same_gradient(digits):
 
 def test_checkpointed_blocks_give_the_same_bits_with_dropout_too(digits):
     config = replace(CONFIG, network=replace(NETWORK, dropout=0.2))
-    runs = [Trainer(config, digits, Execution(checkpoint_blocks=on)) for on in (False, True)]
+    runs = [Trainer(GenerationTask(config), digits, Execution(checkpoint_blocks=on)) for on in (False, True)]
     for trainer in runs:
         list(trainer.run(until=4))
     assert furthest(*runs) == 0
@@ -64,7 +65,9 @@ def test_the_network_computes_in_the_layout_that_is_fast_whatever_the_data_bring
     """Pictures are decoded as (H, W, C); a network keeps the layout of its input, and in bf16 on CPUs that one takes twice as long."""
     data = ImageSet(np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8))
     trainer = Trainer(
-        replace(CONFIG, batch_size=8, network=replace(NETWORK, channels=3, classes=None)), data, Execution(precision=precision)
+        GenerationTask(replace(CONFIG, batch_size=8, network=replace(NETWORK, channels=3, classes=None))),
+        data,
+        Execution(precision=precision),
     )
     seen = []
     for module in trainer.network.modules():
@@ -77,14 +80,14 @@ def test_the_network_computes_in_the_layout_that_is_fast_whatever_the_data_bring
 
 
 def test_bfloat16_autocast_keeps_weights_averages_and_losses_in_float32(digits):
-    trainer = Trainer(CONFIG, digits, Execution(precision="bf16"))
+    trainer = Trainer(GenerationTask(CONFIG), digits, Execution(precision="bf16"))
     seen = []
     trainer.network.input_conv.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
     losses = [r.losses for r in trainer.run(until=6)]
     assert set(seen) == {(torch.float32, torch.bfloat16)}  # x_t was noised in float32
     assert {loss.dtype for loss in losses} == {torch.float32}
     assert {p.dtype for p in trainer.network.parameters()} == {s.dtype for s in trainer.averages[0].shadow} == {torch.float32}
-    exact = [r.losses for r in Trainer(CONFIG, digits).run(until=6)]
+    exact = [r.losses for r in Trainer(GenerationTask(CONFIG), digits).run(until=6)]
     assert all((a - b).abs().max() < 0.02 for a, b in zip(losses, exact))
 
 
@@ -92,7 +95,7 @@ def test_bfloat16_runs_resume_bit_equal(digits, tmp_path):
     whole = trained(digits, 8, precision="bf16")
     first = trained(digits, 5, precision="bf16")
     save_state(first, tmp_path / "s.pt")
-    second = Trainer(CONFIG, digits, Execution(precision="bf16"))
+    second = Trainer(GenerationTask(CONFIG), digits, Execution(precision="bf16"))
     load_state(second, tmp_path / "s.pt")
     list(second.run(until=8))
     assert furthest(whole, second) == 0
@@ -105,7 +108,7 @@ def test_gradient_scaling_is_saved_with_the_state(digits, tmp_path):
         trainer.train_step()
     trainer.scaler.update(2.0**5)
     save_state(trainer, tmp_path / "s.pt")
-    other = Trainer(CONFIG, digits)
+    other = Trainer(GenerationTask(CONFIG), digits)
     other.scaler = torch.amp.GradScaler("cpu")
     load_state(other, tmp_path / "s.pt")
     assert other.scaler.get_scale() == 2.0**5
@@ -122,7 +125,7 @@ def test_a_step_that_scaling_skips_moves_nothing_and_training_goes_on(digits, tm
     assert all(torch.equal(p, q) for p, q in zip(trainer.network.parameters(), before))
     assert trainer.scaler.get_scale() == 2.0**9
     save_state(trainer, tmp_path / "s.pt")
-    other = Trainer(CONFIG, digits)
+    other = Trainer(GenerationTask(CONFIG), digits)
     load_state(other, tmp_path / "s.pt")
     first = next(iter(other.network.parameters()))
     assert other.step == 2
@@ -167,7 +170,7 @@ def test_bad_settings_are_refused(build, words):
 
 def test_a_batch_that_can_not_be_shared_out_is_refused(digits):
     with pytest.raises(InputError, match=r"multiple of 3.*got 128"):
-        Trainer(CONFIG, digits, Execution(accumulate=3))
+        Trainer(GenerationTask(CONFIG), digits, Execution(accumulate=3))
 
 
 # --- two processes ---

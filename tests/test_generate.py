@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from runs import changed
 from torch import nn
 
-from ddpm_utils.classifier import Classifier
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.classifier import Classifier, NoisyClassifier
+from ddpm_utils.config import Classification, Generation, TrainConfig
 from ddpm_utils.diffusion import to_x0
 from ddpm_utils.errors import InputError
 from ddpm_utils.generate import Guidance, generate, trained_denoiser
@@ -15,7 +16,6 @@ from ddpm_utils.guidance import classifier_free, classifier_free_batched, classi
 from ddpm_utils.models import Model
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, static_threshold
 from ddpm_utils.schedules import NoiseSchedule
-from ddpm_utils.training.tasks.classification import new_classifier
 from ddpm_utils.unet import UNet, UNetConfig
 
 
@@ -39,17 +39,17 @@ class Fixed(nn.Module):
 
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1,), blocks=1, attention=(), groups=4, classes=10)
-CONFIG = TrainConfig(network=NETWORK, timesteps=100, schedule="cosine", prediction="v", batch_size=4, epochs=1)
+CONFIG = TrainConfig(network=NETWORK, task=Generation(timesteps=100, prediction="v"), batch_size=4, epochs=1)
 LABEL = torch.tensor([1, 4, 9])
 
 
 def by_hand(config, label, scale):
     """trained_denoiser written out: mix what the network says with and without the label, then turn it into x_0, then clip."""
-    schedule = NoiseSchedule.named(config.schedule, config.timesteps)
+    schedule = NoiseSchedule.named(config.task.schedule, config.timesteps)
 
     def denoiser(x, t):
-        u = to_x0(schedule, x, t, Fixed()(x, t), config.prediction)
-        c = u if label is None else to_x0(schedule, x, t, Fixed()(x, t, label), config.prediction)
+        u = to_x0(schedule, x, t, Fixed()(x, t), config.task.prediction)
+        c = u if label is None else to_x0(schedule, x, t, Fixed()(x, t, label), config.task.prediction)
         x0_hat = u + scale * (c - u)
         return x0_hat.clamp(-1, 1) if config.mean == (0.5,) else x0_hat
 
@@ -57,7 +57,7 @@ def by_hand(config, label, scale):
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIG, replace(CONFIG, prediction="eps", schedule="sigmoid"), replace(CONFIG, mean=(0.3,), std=(0.2,))]
+    "config", [CONFIG, changed(CONFIG, prediction="eps", schedule="sigmoid"), replace(CONFIG, mean=(0.3,), std=(0.2,))]
 )
 @pytest.mark.parametrize(("label", "scale"), [(None, 1.0), (LABEL, 1.0), (LABEL, 0.0), (LABEL, 3.0)])
 @torch.no_grad()
@@ -131,8 +131,10 @@ def test_the_network_runs_once_a_step_and_twice_the_batch_only_where_it_is_guide
 
 
 def classifier_of(config):
-    config = replace(config, label_dropout=0.0)
-    network = new_classifier(config).eval()
+    task = Classification(**{name: getattr(config.task, name) for name in ("timesteps", "schedule")})
+    config = replace(config, task=task)
+    torch.manual_seed(0)
+    network = NoisyClassifier(config.network).eval()
     nn.init.normal_(network.encoder.middle.blocks[1].conv2.weight, generator=torch.Generator().manual_seed(0))
     return Classifier(network, config, tuple("0123456789"), [])
 
@@ -167,8 +169,8 @@ def test_a_bad_model_is_led_away_from_with_the_label_if_it_knows_labels(unet):
 
 
 OTHERS = [
-    (replace(CONFIG, schedule="linear"), "schedule is 'linear', the model's is 'cosine'"),
-    (replace(CONFIG, timesteps=50), "timesteps is 50"),
+    (changed(CONFIG, schedule="linear"), "schedule is 'linear', the model's is 'cosine'"),
+    (changed(CONFIG, timesteps=50), "timesteps is 50"),
     (replace(CONFIG, mean=(0.3,)), "mean is"),
     (replace(CONFIG, network=replace(NETWORK, image_size=16)), "image_size is 16"),
     (replace(CONFIG, network=replace(NETWORK, classes=7)), "classes is 7, the model's is 10"),

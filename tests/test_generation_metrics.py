@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ddpm_utils.classifier import Classifier
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.data.images import to_float
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
@@ -184,7 +184,7 @@ def test_arrays_that_do_not_fit_are_refused(call, named):
 # --- features ---
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(), groups=4, classes=10)
-CONFIG = TrainConfig(network=NETWORK, prediction="v", label_dropout=0.0)
+CONFIG = TrainConfig(network=NETWORK, task=Classification())
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.control.hinted_images import folder_hints, with_hints
 from ddpm_utils.control.hints import HINTS, canny, lines, one_hot, scribble, user_scribble
 from ddpm_utils.data.images import ImageSet, to_float
@@ -16,8 +16,11 @@ from ddpm_utils.data.sources import load_images
 from ddpm_utils.data.synthetic.cars import toy_cars
 from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.hint_metrics import depth_correlation, edge_agreement, edge_recall, mean_iou
+from ddpm_utils.models import Model
 from ddpm_utils.training.batches import draw_batch
-from ddpm_utils.unet import UNetConfig
+from ddpm_utils.training.tasks.control import ControlTask, control_config
+from ddpm_utils.training.tasks.generation import GenerationTask
+from ddpm_utils.unet import UNet, UNetConfig
 
 
 def square(size=32, low=10, high=22):
@@ -137,15 +140,14 @@ def test_segmentation_and_depth_of_toy_cars_are_exact(cars):
     plain = ImageSet(cars.images, cars.labels, cars.classes)
     with pytest.raises(InputError, match="'depth' is known exactly of toy-cars only"):
         with_hints(plain, "depth")
-    with pytest.raises(InputError, match=r"must lie in \[0, 1\), got 1"):
-        with_hints(cars, "depth", 1)
 
 
 def test_any_function_will_do_and_the_digest_knows_it(cars):
     bright = with_hints(cars, lambda images: images.mean(1, keepdim=True) / 2 + 0.5)
     assert np.abs(bright.hints[..., 0] - cars.images.mean(-1)).max() <= 1
-    digests = {data.digest for data in (cars, bright, with_hints(cars, "canny"), with_hints(cars, "canny", 0.5))}
-    assert len(digests) == 4
+    edges = with_hints(cars, "canny")
+    assert len({cars.digest, bright.digest, edges.digest, edges.digest_with(0.5)}) == 4
+    assert edges.digest == edges.digest_with(0.0)
     with pytest.raises(InputError, match="number and size of the images"):
         with_hints(cars, lambda images: images[:, :1, ::2, ::2])
 
@@ -184,20 +186,21 @@ def test_a_folder_of_hint_images_is_matched_by_name(tmp_path):
 
 def test_a_batch_shows_each_image_with_its_own_hint(cars):
     """The hint is the image itself: it must match after shuffling and mirroring, and be zero where dropped."""
-    config = TrainConfig(network=UNetConfig(image_size=32, width=32, multipliers=(1, 1), classes=7), batch_size=4, flip=True, epochs=30)
+    network = UNetConfig(image_size=32, width=32, multipliers=(1, 1), classes=7)
+    base = Model(UNet(network), TrainConfig(network=network), (), {})
+    whole, half = (ControlTask(control_config(base, "itself", share, batch_size=4, epochs=30), base, 3) for share in (0.0, 0.5))
     itself = with_hints(cars, lambda images: images / 2 + 0.5)
     for step in range(6):
-        batch, plain = draw_batch(config, itself, step), draw_batch(config, cars, step)
+        batch, plain = draw_batch(whole, itself, step), draw_batch(GenerationTask(replace(whole.config, task=Generation())), cars, step)
         assert torch.allclose(batch.hint * 2 - 1, batch.x0, atol=1e-6)
         assert all(torch.equal(a, b) for a, b in zip(batch[:4], plain[:4]))  # hints change no other draw
         assert plain.hint is None
-    half = replace(itself, dropout=0.5)
-    batches = [draw_batch(config, half, step) for step in range(60)]
+    batches = [draw_batch(half, itself, step) for step in range(60)]
     dropped = torch.cat([(b.hint.flatten(1) == 0).all(1) for b in batches])
     assert abs(dropped.float().mean() - 0.5) < 0.1  # 240 draws: three standard deviations
     kept = [(b.hint[k] * 2 - 1 - b.x0[k]).abs().max() for b in batches for k in range(4) if b.hint[k].any()]
     assert max(kept) < 1e-6
-    assert torch.equal(draw_batch(config, half, 7).hint, draw_batch(config, half, 7).hint)
+    assert torch.equal(draw_batch(half, itself, 7).hint, batches[7].hint)
 
 
 # --- adherence ---

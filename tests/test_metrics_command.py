@@ -11,7 +11,7 @@ from PIL import Image
 from ddpm_utils.__main__ import main
 from ddpm_utils.classifier import load_classifier, save_classifier
 from ddpm_utils.commands.metrics import with_channels
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.distribution_metrics import coverage, kid
 from ddpm_utils.evaluation.features import classifier_features
@@ -19,7 +19,7 @@ from ddpm_utils.training.tasks.classification import new_classifier
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(), groups=4, classes=10)
-CONFIG = TrainConfig(network=NETWORK, prediction="v", label_dropout=0.0)
+CONFIG = TrainConfig(network=NETWORK, task=Classification())
 
 
 def metrics(*words):

@@ -7,7 +7,7 @@ from networks import stirred
 from PIL import Image
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.control.controlnet import ControlNet, save_control
 from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
 from ddpm_utils.control.hints import canny, one_hot
@@ -26,7 +26,7 @@ def files(tmp_path_factory):
     """A folder with a base, controls of all kinds for it, one for another base, and a photograph of 40 x 30 pixels."""
     folder = tmp_path_factory.mktemp("controls")
     base = stirred(UNet(SMALL), 0, 0.1)
-    save_model(base, TrainConfig(network=SMALL, timesteps=50, prediction="v"), TYPES, folder / "base.safetensors")
+    save_model(base, TrainConfig(network=SMALL, task=Generation(timesteps=50, prediction="v")), TYPES, folder / "base.safetensors")
     for i, (hint, channels) in enumerate(CHANNELS.items()):
         save_control(stirred(ControlNet.on(base, channels, hint), i + 1, 0.1), folder / f"{hint}.safetensors")
     save_control(ControlNet.on(stirred(UNet(SMALL), 9, 0.1), 1, "canny"), folder / "foreign.safetensors")

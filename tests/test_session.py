@@ -19,9 +19,11 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import folder_bytes
 from ddpm_utils.training import session
 from ddpm_utils.training.checkpoints import list_states, save_rotated
-from ddpm_utils.training.limits import Limits, Stopper, check_disk, disk_bytes, state_bytes
+from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes, state_bytes
+from ddpm_utils.training.options import Limits, SessionOptions
 from ddpm_utils.training.plan import plan_sessions
-from ddpm_utils.training.session import SessionOptions, train
+from ddpm_utils.training.session import train
+from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNetConfig
 
@@ -147,7 +149,7 @@ def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, name):
 
 def test_signals_are_handled_as_before_once_a_session_is_over(tmp_path, digits):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    train(replace(CONFIG, epochs=1), digits, SessionOptions(tmp_path))
+    train(GenerationTask(replace(CONFIG, epochs=1)), digits, SessionOptions(out=tmp_path))
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
@@ -161,19 +163,19 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tm
         return real(trainer)
 
     monkeypatch.setattr(Trainer, "train_step", poisoned)
-    status = train(CONFIG, digits, SessionOptions(tmp_path, log_every=100))
+    status = train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path, log_every=100))
     assert status["status"] == "failed"
     assert "the loss of step 11 is nan" in status["reason"]
     assert [p.name for p in list_states(tmp_path)] == ["state-00000006.pt", "state-00000009.pt"]
     assert not (tmp_path / "model.safetensors").exists()
     monkeypatch.undo()
-    assert train(CONFIG, digits, SessionOptions(tmp_path, resume=True))["status"] == "done"
+    assert train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path, resume=True))["status"] == "done"
 
 
 def test_a_full_disk_leaves_the_old_states_whole(tmp_path, digits):
     """The size of any file is limited to half a state while the third is written, as a disk that fills up would."""
     resource = pytest.importorskip("resource")
-    trainer = Trainer(CONFIG, digits)
+    trainer = Trainer(GenerationTask(CONFIG), digits)
     for _ in range(2):
         trainer.train_step()
         save_rotated(trainer, tmp_path, keep=2)
@@ -190,13 +192,13 @@ def test_a_full_disk_leaves_the_old_states_whole(tmp_path, digits):
         signal.signal(signal.SIGXFSZ, handler)
     left = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     assert left == {"state-00000002.pt": before["state-00000002.pt"]}  # the oldest had to make room
-    other = Trainer(CONFIG, digits)
+    other = Trainer(GenerationTask(CONFIG), digits)
     session.load_newest(other, tmp_path)
     assert other.step == 2
 
 
 def test_pruning_keeps_the_last_states_and_never_the_only_good_one_goes_first(tmp_path, digits, monkeypatch):
-    trainer = Trainer(CONFIG, digits)
+    trainer = Trainer(GenerationTask(CONFIG), digits)
     present = []
     monkeypatch.setattr("ddpm_utils.training.checkpoints.save_state", _spy(present, tmp_path))
     for _ in range(4):
@@ -242,7 +244,7 @@ def test_status_says_running_until_a_session_ends(tmp_path, digits, monkeypatch)
 
     monkeypatch.setattr(Trainer, "train_step", look)
     with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, digits, SessionOptions(tmp_path, command="go on"))
+        train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path, command="go on"))
     assert (said[0]["status"], said[0]["next_command"]) == ("running", "go on")
 
 
@@ -280,7 +282,7 @@ def test_a_disk_that_is_too_small_is_refused_with_the_numbers(tmp_path):
 
 def test_a_state_is_as_large_as_predicted(tmp_path, digits):
     for sigmas in ((), (0.05, 0.1)):
-        trainer = Trainer(replace(CONFIG, ema_sigmas=sigmas, network=replace(CONFIG.network, width=32)), digits)
+        trainer = Trainer(GenerationTask(replace(CONFIG, ema_sigmas=sigmas, network=replace(CONFIG.network, width=32))), digits)
         path = save_rotated(trainer, tmp_path / str(len(sigmas)), 2)
         parameters = sum(p.numel() for p in trainer.network.parameters())
         predicted = state_bytes(parameters, max(1, len(sigmas)))

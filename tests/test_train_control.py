@@ -7,7 +7,7 @@ import torch
 from networks import as_if_trained
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.control.controlnet import controlled, load_control
 from ddpm_utils.control.hinted_images import with_hints
 from ddpm_utils.data.images import to_float
@@ -17,7 +17,8 @@ from ddpm_utils.diffusion import training_loss
 from ddpm_utils.models import Model, load_model, save_model, weights_digest
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.checkpoints import list_states, read_state
-from ddpm_utils.training.tasks.control import control_trainer
+from ddpm_utils.training.tasks.control import ControlTask, control_config
+from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNetConfig
 
 
@@ -25,7 +26,7 @@ from ddpm_utils.unet import UNetConfig
 def base_file(tmp_path):
     config = UNetConfig(image_size=16, width=16, multipliers=(1, 2), blocks=1, attention=(8,), groups=8, classes=len(TYPES))
     path = tmp_path / "base.safetensors"
-    save_model(as_if_trained(config), TrainConfig(network=config, timesteps=50, prediction="v", flip=True), TYPES, path)
+    save_model(as_if_trained(config), TrainConfig(network=config, task=Generation(timesteps=50, prediction="v"), flip=True), TYPES, path)
     return path
 
 
@@ -71,7 +72,7 @@ def test_a_control_trains_in_the_precision_asked_for_and_in_its_layout(base_file
         assert read_state(state)["execution"]["precision"] == precision
         base = load_model(base_file)
         data = with_hints(load_images("toy-cars:64", 16), "canny")
-        control_trainer(base, base.config, data, "canny", Execution(precision=precision))
+        Trainer(ControlTask(control_config(base, "canny", batch_size=8), base, 1), data, Execution(precision=precision))
         assert base.network.down[0].blocks[0].conv1.weight.is_contiguous(memory_format=layout)
 
 
@@ -86,16 +87,16 @@ def test_wrong_requests_are_told_in_a_sentence(base_file, tmp_path, capsys):
     assert command(base_file, out, "--epochs", "1") == 0
     capsys.readouterr()
     refused(base_file, out, match="already holds a run")
-    refused(base_file, out, "--resume", "--epochs", "2", hint="lines", match="has the hint 'canny', this one 'lines'")
+    refused(base_file, out, "--resume", "--epochs", "2", hint="lines", match="its hint is 'canny', this run's is 'lines'")
     other = tmp_path / "other.safetensors"
     model = load_model(base_file)
     save_model(as_if_trained(model.config.network, seed=5), model.config, TYPES, other)
-    refused(other, out, "--resume", "--epochs", "2", match="has the base")
+    refused(other, out, "--resume", "--epochs", "2", match="its base is")
     fresh = tmp_path / "fresh"
     refused(base_file, fresh, hint="cany", match="a hint must be one of canny, lines, scribble, segmentation, depth or a folder")
-    refused(base_file, fresh, "--steps", "0", match="steps must be at least 1, got 0")
+    refused(base_file, fresh, "--steps", "0", match="--steps must be at least 1")
     refused(base_file, fresh, "--lr", "0", match="lr must be above 0")
-    refused(base_file, fresh, "--drop-hint", "1", match="must lie in [0, 1), got 1")
+    refused(base_file, fresh, "--drop-hint", "1", match="hint_dropout must lie in [0, 1); got 1")
     refused(base_file, fresh, "--precision", "fp16", match="precision fp16 needs a CUDA GPU")
     refused("cars", fresh, match="there is no shipped model 'cars'")
     save_model(model.network, model.config, tuple("abcdefg"), other)
@@ -106,20 +107,20 @@ def test_wrong_requests_are_told_in_a_sentence(base_file, tmp_path, capsys):
 def test_a_control_learns_to_follow_its_hint():
     """8-px digits with a hint that is the digit itself: after 60 steps the right hint explains the image better than another digit's does."""
     small = UNetConfig(image_size=8, channels=1, width=16, multipliers=(1, 2), blocks=1, attention=(), middle_attention=False, groups=8)
-    config = TrainConfig(network=small, prediction="x0", epochs=9, batch_size=32, lr=1e-3, warmup=5, ema_decay=0.9)
-    base = Model(as_if_trained(small), config, (), {})
+    base = Model(as_if_trained(small), TrainConfig(network=small, task=Generation(prediction="x0")), (), {})
+    config = control_config(base, "itself", epochs=9, batch_size=32, lr=1e-3, warmup=5, ema_decay=0.9)
     data = load_images("digits", 8)
     digest = weights_digest(base.network)
-    trainer = control_trainer(base, config, with_hints(data, lambda images: images / 2 + 0.5), "itself")
+    trainer = Trainer(ControlTask(config, base, 1), with_hints(data, lambda images: images / 2 + 0.5))
     for _ in trainer.run(until=60):
         pass
-    control = trainer.average_network().control
+    control = trainer.average_network()
     generator = torch.Generator().manual_seed(0)
     x0 = to_float(data.images[:64])
     t, eps = torch.randint(200, config.timesteps, (64,), generator=generator), torch.randn(x0.shape, generator=generator)
     with torch.no_grad():
         right, shuffled = (
-            training_loss(controlled(base.network, [(control, h, 1.0)]), trainer.schedule, x0, t, eps, "x0").mean().item()
+            training_loss(controlled(base.network, [(control, h, 1.0)]), config.noise_schedule(), x0, t, eps, "x0").mean().item()
             for h in (x0 / 2 + 0.5, x0.roll(1, 0) / 2 + 0.5)
         )
     assert right < 0.8 * shuffled

@@ -6,19 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from runs import changed
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.data.images import ImageSet
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import load_model, save_model
 from ddpm_utils.training.batches import draw_batch, epoch_order
 from ddpm_utils.training.checkpoints import load_state, save_state
+from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.trainer import Trainer, learning_rate
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(4,), groups=4, classes=10, dropout=0.1)
-CONFIG = TrainConfig(network=NETWORK, timesteps=300, epochs=2, batch_size=128, warmup=4, lr=1e-3, ema_decay=0.99)
+CONFIG = TrainConfig(network=NETWORK, task=Generation(timesteps=300), epochs=2, batch_size=128, warmup=4, lr=1e-3, ema_decay=0.99)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +51,14 @@ def assert_bit_equal(a: Trainer, b: Trainer):
 @pytest.mark.parametrize("cut", [1, 7, 14, 20])  # an epoch has 14 steps
 def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, tmp_path, changes, cut):
     config = replace(CONFIG, **changes)
-    whole = Trainer(config, digits)
+    whole = Trainer(GenerationTask(config), digits)
     list(whole.run())
 
-    first = Trainer(config, digits)
+    first = Trainer(GenerationTask(config), digits)
     list(first.run(until=cut))
     save_state(first, tmp_path / "state.pt")
     torch.randn(100)  # what else happens in a process must not matter
-    second = Trainer(config, digits)
+    second = Trainer(GenerationTask(config), digits)
     load_state(second, tmp_path / "state.pt")
     assert_bit_equal(first, second)
     list(second.run())
@@ -65,7 +67,7 @@ def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, 
 
 
 def test_same_seed_same_weights_and_another_seed_others(digits):
-    runs = [Trainer(replace(CONFIG, seed=seed), digits) for seed in (0, 0, 1)]
+    runs = [Trainer(GenerationTask(replace(CONFIG, seed=seed)), digits) for seed in (0, 0, 1)]
     for trainer in runs:
         list(trainer.run(until=3))
     assert_bit_equal(runs[0], runs[1])
@@ -76,23 +78,23 @@ def test_training_leaves_the_callers_random_numbers_alone(digits):
     torch.manual_seed(5)
     expected = torch.randn(4)
     torch.manual_seed(5)
-    list(Trainer(CONFIG, digits).run(until=2))
+    list(Trainer(GenerationTask(CONFIG), digits).run(until=2))
     assert torch.equal(torch.randn(4), expected)
 
 
 def test_loss_falls_on_real_digits(digits):
-    config = replace(CONFIG, epochs=6, prediction="v", lr=3e-3, network=replace(NETWORK, width=16, dropout=0.0))
-    losses = [r.losses.mean().item() for r in Trainer(config, digits).run()]
+    config = changed(CONFIG, epochs=6, prediction="v", lr=3e-3, network=replace(NETWORK, width=16, dropout=0.0))
+    losses = [r.losses.mean().item() for r in Trainer(GenerationTask(config), digits).run()]
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
 
 
 def test_a_step_is_ho_s_algorithm_written_out(digits):
     """The first step against plain torch: the same batch, loss, clipping and AdamW update."""
     config = replace(CONFIG, network=replace(NETWORK, dropout=0.0), clip_norm=0.01)
-    trainer = Trainer(config, digits)
-    reference = Trainer(config, digits).network.train()
+    trainer = Trainer(GenerationTask(config), digits)
+    reference = Trainer(GenerationTask(config), digits).network.train()
     result = trainer.train_step()
-    batch = draw_batch(config, digits, 0)
+    batch = draw_batch(GenerationTask(config), digits, 0)
     ab = config.noise_schedule().alpha_bar[batch.t].float().view(-1, 1, 1, 1)
     x_t = ab.sqrt() * batch.x0 + (1 - ab).sqrt() * batch.eps
     loss = ((reference(x_t, batch.t, label=batch.label) - batch.eps) ** 2).mean()
@@ -120,8 +122,8 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own():
 
 @pytest.mark.parametrize("T", [300, 1000])
 def test_all_timesteps_are_trained(digits, T):
-    config = replace(CONFIG, timesteps=T)
-    t = torch.cat([draw_batch(config, digits, step).t for step in range(100)])
+    config = changed(CONFIG, timesteps=T)
+    t = torch.cat([draw_batch(GenerationTask(config), digits, step).t for step in range(100)])
     assert t.min() == 0
     assert t.max() == T - 1
     assert len(t.unique()) > 0.99 * T
@@ -130,18 +132,18 @@ def test_all_timesteps_are_trained(digits, T):
 
 
 def test_labels_are_dropped_for_each_image_at_their_rate(digits):
-    dropped = torch.stack([draw_batch(CONFIG, digits, step).label == 10 for step in range(100)]).double()
+    dropped = torch.stack([draw_batch(GenerationTask(CONFIG), digits, step).label == 10 for step in range(100)]).double()
     assert abs(dropped.mean() - 0.1) < 0.014  # five standard deviations
     assert dropped.mean(1).max() < 0.4  # never a whole batch
     for rate in (0.0, 1.0):
-        label = draw_batch(replace(CONFIG, label_dropout=rate), digits, 0).label
+        label = draw_batch(GenerationTask(changed(CONFIG, label_dropout=rate)), digits, 0).label
         assert ((label == 10).double().mean() == rate).item()
 
 
 def test_half_of_the_images_are_mirrored_and_labels_stay_with_their_images():
     images = np.random.default_rng(0).integers(0, 256, (256, 8, 8, 1), dtype=np.uint8)
     data = ImageSet(images, np.arange(256) % 10, tuple("0123456789"))
-    batch = draw_batch(replace(CONFIG, batch_size=256, label_dropout=0.0), data, 0)
+    batch = draw_batch(GenerationTask(changed(CONFIG, batch_size=256, label_dropout=0.0)), data, 0)
     rows = epoch_order(0, 0, 256)
     plain = torch.from_numpy(images[rows]).permute(0, 3, 1, 2) / 127.5 - 1
     same = (batch.x0 - plain).abs().amax((1, 2, 3)) < 1e-6
@@ -164,7 +166,7 @@ def test_learning_rate_rises_then_stays_or_falls_as_a_cosine():
 
 
 def test_samples_come_from_the_average(digits):
-    trainer = Trainer(CONFIG, digits)
+    trainer = Trainer(GenerationTask(CONFIG), digits)
     list(trainer.run(until=5))
     network = trainer.average_network()
     assert not network.training
@@ -177,7 +179,7 @@ def test_samples_come_from_the_average(digits):
 
 def test_state_is_16_bytes_a_parameter_and_model_2(digits, tmp_path):
     config = replace(CONFIG, network=replace(NETWORK, width=32, groups=8))
-    trainer = Trainer(config, digits)
+    trainer = Trainer(GenerationTask(config), digits)
     list(trainer.run(until=1))
     n = sum(p.numel() for p in trainer.network.parameters())
     save_state(trainer, tmp_path / "state.pt")
@@ -188,7 +190,7 @@ def test_state_is_16_bytes_a_parameter_and_model_2(digits, tmp_path):
 
 
 def test_a_model_comes_back_with_its_run(digits, tmp_path):
-    trainer = Trainer(CONFIG, digits)
+    trainer = Trainer(GenerationTask(CONFIG), digits)
     save_model(trainer.average_network(), CONFIG, digits.classes, tmp_path / "m.safetensors")
     model = load_model(tmp_path / "m.safetensors")
     assert model.config == CONFIG
@@ -198,24 +200,24 @@ def test_a_model_comes_back_with_its_run(digits, tmp_path):
 
 
 def test_a_state_of_another_run_or_other_images_is_refused(digits, tmp_path):
-    trainer = Trainer(CONFIG, digits)
+    trainer = Trainer(GenerationTask(CONFIG), digits)
     list(trainer.run(until=1))
     save_state(trainer, tmp_path / "state.pt")
     for changes, name in (({"lr": 2e-3}, "lr"), ({"seed": 1}, "seed"), ({"network": replace(NETWORK, width=16)}, "network.width")):
         with pytest.raises(InputError, match=f"another run: its {name} is"):
-            load_state(Trainer(replace(CONFIG, **changes), digits), tmp_path / "state.pt")
+            load_state(Trainer(GenerationTask(replace(CONFIG, **changes)), digits), tmp_path / "state.pt")
     fewer = ImageSet(digits.images[:-1], digits.labels[:-1], digits.classes)
     with pytest.raises(InputError, match="other images"):
-        load_state(Trainer(CONFIG, fewer), tmp_path / "state.pt")
-    load_state(Trainer(replace(CONFIG, epochs=50), digits), tmp_path / "state.pt")  # training longer is the same run
-    save_state(Trainer(replace(CONFIG, lr_decay="cosine"), digits), tmp_path / "cosine.pt")
-    longer = Trainer(replace(CONFIG, lr_decay="cosine", epochs=50), digits)
+        load_state(Trainer(GenerationTask(CONFIG), fewer), tmp_path / "state.pt")
+    load_state(Trainer(GenerationTask(replace(CONFIG, epochs=50)), digits), tmp_path / "state.pt")  # training longer is the same run
+    save_state(Trainer(GenerationTask(replace(CONFIG, lr_decay="cosine")), digits), tmp_path / "cosine.pt")
+    longer = Trainer(GenerationTask(replace(CONFIG, lr_decay="cosine", epochs=50)), digits)
     with pytest.raises(InputError, match="epochs"):
         load_state(longer, tmp_path / "cosine.pt")
 
 
 def test_damaged_and_hostile_states_are_refused(digits, tmp_path):
-    trainer, path = Trainer(CONFIG, digits), tmp_path / "state.pt"
+    trainer, path = Trainer(GenerationTask(CONFIG), digits), tmp_path / "state.pt"
     save_state(trainer, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

@@ -11,24 +11,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
-
-from ddpm_utils.classifier import load_classifier
-from ddpm_utils.control.controlnet import ControlNet, controlled, load_control
-from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
-from ddpm_utils.data.images import to_uint8
+from ddpm_utils.choices import SAMPLERS
+from ddpm_utils.commands import arguments
 from ddpm_utils.errors import InputError
-from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
-from ddpm_utils.generate import SAMPLERS, Guidance, generate, labels_in_rows, start_noise
-from ddpm_utils.models import Model, file_or_shipped, load_model
-from ddpm_utils.runtime.device import choose_device, describe_device
 from ddpm_utils.runtime.files import check_folder_can_be
-from ddpm_utils.sampling import Step
 
-PICTURES = (".png", ".jpg", ".pdf", ".svg")
+FIGURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--film", type=Path, help="picture of the first image at ten moments from noise to result")
     parser.add_argument("--gif", type=Path, help="animation of the first --batch-size images from noise to result")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
-    parser.add_argument("--steps", type=int, help="calls of the network (default 50, or all timesteps of a model with fewer)")
+    parser.add_argument("--steps", type=int, help="sampling steps (default 50, or all timesteps of a model with fewer)")
     guidance = parser.add_argument_group("guidance")
     guidance.add_argument("--guidance", type=float, default=1.0, help="its scale, 1: none, or the classifier's (default %(default)s)")
     guidance.add_argument(
@@ -60,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=256, help="images at a time; changes what --sampler ddpm draws (default %(default)s)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+    arguments.add_device(parser)
 
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +73,16 @@ class InOrder(argparse.Action):
 def run(args: argparse.Namespace) -> None:
     if args.n < 1 or args.batch_size < 1:
         raise InputError(f"--n and --batch-size must be at least 1, got {args.n} and {args.batch_size}")
-    device = choose_device(args.device)
+    from PIL import Image
+
+    from ddpm_utils.control.controlnet import controlled
+    from ddpm_utils.data.images import to_uint8
+    from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
+    from ddpm_utils.generate import start_noise
+    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.runtime.device import choose_device, describe_device
+
+    device = choose_device(args.device or "auto")
     print(f"device: {describe_device(device)}")
     model = load_model(file_or_shipped(args.model), device)
     if controls := chosen_controls(args.controls, device):
@@ -115,16 +112,20 @@ def run(args: argparse.Namespace) -> None:
     print("wrote " + ", ".join(str(path) for path in (args.out, args.film, args.gif, args.images) if path))
 
 
-def chosen_guidance(args: argparse.Namespace, device: torch.device) -> Guidance:
-    """What the flags ask for, with its files read."""
+def chosen_guidance(args: argparse.Namespace, device: str):
+    """The Guidance that the flags ask for, with its files read."""
+    from ddpm_utils.classifier import load_classifier
+    from ddpm_utils.generate import Guidance
+    from ddpm_utils.models import file_or_shipped, load_model
+
     bad = load_model(file_or_shipped(args.bad_model), device) if args.bad_model else None
     classifier = load_classifier(file_or_shipped(args.classifier), device) if args.classifier else None
     interval = tuple(args.guidance_interval) if args.guidance_interval else None
     return Guidance(args.guidance, interval, args.guidance_rescale, bad, classifier)
 
 
-def chosen_controls(flags: tuple[tuple[str, str | Path | float], ...], device: str) -> list[tuple[ControlNet, Tensor, float]]:
-    """The controls that the flags ask for, in their order, with files read: (control, hint (1, c, H, W), strength)."""
+def chosen_controls(flags: tuple[tuple[str, str | Path | float], ...], device: str) -> list[tuple]:
+    """The controls that the flags ask for, in their order, with files read: (ControlNet, hint (1, c, H, W), strength)."""
     asked: list[dict[str, str | Path | float]] = []
     for flag, value in flags:
         if flag == "--control":
@@ -142,13 +143,23 @@ def _control(device: str, control: str, hint_from: Path | None = None, hint_imag
     if (hint_from is None) == (hint_image is None):
         found = "none" if hint_from is None else "both"
         raise InputError(f"the control {control!r} needs either --hint-from or --hint-image, it has {found}")
+    from ddpm_utils.control.controlnet import load_control
+    from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
+    from ddpm_utils.models import file_or_shipped
+
     network = load_control(file_or_shipped(control), device)
     hint = hint_from_picture(network, hint_from) if hint_from else hint_from_image(network, hint_image)
     return network, hint.to(device), strength
 
 
-def draw(model: Model, x_T: Tensor, label: Tensor | None, guidance: Guidance, args: argparse.Namespace) -> tuple[Tensor, list[Step]]:
-    """All images (n, C, H, W), a batch at a time; and every step of the first batch, if a film or an animation wants it."""
+def draw(model, x_T, label, guidance, args: argparse.Namespace) -> tuple:
+    """All images (n, C, H, W), a batch at a time; and every Step of the first batch, if a film or an animation wants it."""
+    import torch
+    from tqdm import tqdm
+
+    from ddpm_utils.generate import generate
+    from ddpm_utils.sampling import Step
+
     count = min(50, model.config.timesteps) if args.steps is None else args.steps
     results, film = [], []
     for start in range(0, args.n, args.batch_size):
@@ -165,7 +176,7 @@ def draw(model: Model, x_T: Tensor, label: Tensor | None, guidance: Guidance, ar
 
 def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path | None) -> None:
     """Refuse names that can't be written before the time for sampling is spent."""
-    for flag, path, endings in (("--out", out, PICTURES), ("--film", film, PICTURES), ("--gif", gif, (".gif",))):
+    for flag, path, endings in (("--out", out, FIGURES), ("--film", film, FIGURES), ("--gif", gif, (".gif",))):
         if path and (path.suffix.lower() not in endings or path.is_dir()):
             raise InputError(f"{flag} must name a file that ends in {' or '.join(endings)}, got {str(path)!r}")
     folders = [path.parent for path in (out, film, gif) if path] + ([images] if images else [])
@@ -173,8 +184,12 @@ def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path |
         check_folder_can_be(folder)
 
 
-def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None) -> Tensor | None:
+def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None):
     """Labels (n,) for the images: all of the class `wanted` (a name or number), or all classes in turn; None without labels."""
+    import torch
+
+    from ddpm_utils.generate import labels_in_rows
+
     if count is None:
         if wanted is not None:
             raise InputError(f"this model was trained without labels; leave --label {wanted} out")
@@ -188,7 +203,7 @@ def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: i
     raise InputError(f"--label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
 
 
-def layout(n: int, label: Tensor | None, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+def layout(n: int, label, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     """Columns of the grid and the names of its rows: a row a class where that comes out even, else a square."""
     if label is not None and len(label.unique()) == len(classes) and n % len(classes) == 0:
         return n // len(classes), classes

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,11 @@ class HintedSet(ImageSet):
     @property
     def hint_channels(self) -> int:
         return self.hints.shape[3]
+
+    @cached_property
+    def digest(self) -> str:
+        """Like ImageSet's, of images and hints."""
+        return self.digest_with(0.0)
 
     def digest_with(self, dropout: float) -> str:
         """Like ImageSet's digest, of images and hints, for a training that drops this share of the hints."""

@@ -34,6 +34,8 @@ class ControlTask(GenerationTask):
 
     def __init__(self, config: TrainConfig, base: Model, hint_channels: int):
         super().__init__(config)
+        if (here := weights_digest(base.network)) != config.task.base:
+            raise InputError(f"the control is for another base (weights {config.task.base[:8]}, these are {here[:8]}); load that one")
         self.base, self.hint_channels = base.network.eval().requires_grad_(False), hint_channels
 
     def check(self, data: ImageSet) -> None:
