@@ -34,7 +34,7 @@ test: lint
 # The notebooks as Colab runs them: its generation of widgets, IPython and ipykernel, over the packages of $(VENV).
 test-colab: $(COLAB)/installed
 	$(NBVAL) $(COLAB)/bin/python -m pytest notebooks $(NBVAL_FLAGS)
-	$(NBVAL) $(COLAB)/bin/python -m pytest tests/test_standalone_notebooks.py
+	$(NBVAL) $(COLAB)/bin/python -m pytest tests/course/test_standalone_notebooks.py
 
 $(COLAB)/installed: $(VENV)/installed Makefile
 	rm -rf $(COLAB)
@@ -73,24 +73,24 @@ equations: $(VENV)/installed
 
 # Kill real runs a hundred times at random moments; writes tests/records/faults.md.
 faults: $(VENV)/installed
-	$(BIN)/python tests/faults.py --kills 100 --record tests/records/faults.md
+	$(BIN)/python tests/records/faults.py --kills 100 --record tests/records/faults.md
 
 # Chains of sessions on an emulated Kaggle, with the real client and kills of every kind; writes tests/records/kaggle.md.
 kaggle-record: $(VENV)/installed
-	$(BIN)/python tests/kaggle_record.py --record tests/records/kaggle.md
+	$(BIN)/python tests/records/kaggle_record.py --record tests/records/kaggle.md
 
 # Time and peak memory of retouching a 24-megapixel photograph; what photographs without wrinkles lose, in tests/records/photographs.md.
 retouch-record: $(VENV)/installed
-	$(BIN)/python tests/retouch_record.py --model ddpm_utils/weights/retouch.safetensors
-	$(BIN)/python tests/photographs_record.py
+	$(BIN)/python tests/records/retouch_record.py --model ddpm_utils/weights/retouch.safetensors
+	$(BIN)/python tests/records/photographs_record.py
 
 # Label agreement, KID and coverage of guided digits by scale; writes tests/records/guidance.md.
 guidance-record: $(VENV)/installed
-	$(BIN)/python tests/guidance_record.py --record tests/records/guidance.md
+	$(BIN)/python tests/records/guidance_record.py --record tests/records/guidance.md
 
 # How well the shipped controls follow their hints; writes tests/records/control.md.
 control-record: $(VENV)/installed
-	$(BIN)/python tests/control_record.py --record tests/records/control.md
+	$(BIN)/python tests/records/control_record.py --record tests/records/control.md
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1]
 ROOT = NOTEBOOKS.parent
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TAG = re.compile(r"\\tag\{(\d\d\.\d+)\}")
-HELD_BY = re.compile(r"\[`(test_\w+)`\]\(\.\./(tests/\w+\.py)\)")
+HELD_BY = re.compile(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)")
 
 
 def notebooks() -> list[Path]:
@@ -111,7 +111,7 @@ def equations() -> str:
             tests = ""
             found = []
             for tag, text in reversed(list(zip(parts[::2], parts[1::2]))):  # without tests of its own, it shares those of the next
-                tests = ", ".join(f"[`{name}`]({Path(file).name})" for name, file in HELD_BY.findall(text)) or tests
+                tests = ", ".join(f"[`{name}`]({file.removeprefix('tests/')})" for name, file in HELD_BY.findall(text)) or tests
                 found.append(f"| {tag} | [{path.stem}](../notebooks/{path.name}) | {tests} |")
             rows += reversed(found)
     head = "# Which test holds which equation\n\nGenerated from the notebooks by `make equations`.\n\n"

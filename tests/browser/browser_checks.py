@@ -6,11 +6,12 @@ Run by `make test-browser`; named so that `make test`, which needs no browser, p
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from playwright.sync_api import expect
 
+ROOT = Path(__file__).resolve().parents[2]
 ALL = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SECONDS = 1000
 

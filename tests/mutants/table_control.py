@@ -2,10 +2,12 @@
 
 from table_maths import PUBLISHED
 
-HINTS = "tests/test_hints.py"
-ADHERENCE = "tests/test_adherence.py"
-CONTROLNET = "tests/test_controlnet.py"
-MEASURES = "tests/test_generation_metrics.py"
+HINTS = "tests/unit/control/test_hints.py"
+HINTED = "tests/unit/control/test_hinted_images.py"
+HINT_METRICS = "tests/unit/evaluation/test_hint_metrics.py"
+ADHERENCE = "tests/unit/evaluation/test_control.py"
+CONTROLNET = "tests/unit/control/test_controlnet.py"
+MEASURES = "tests/unit/evaluation/test_distribution_metrics.py"
 
 CONTROL = {
     "control/hints.py": [
@@ -13,26 +15,26 @@ CONTROL = {
         ("a scribble's hand depends on the batch", "zlib.crc32((grey * 255).round().astype(np.uint8).tobytes())", "len(drawn)", HINTS),
     ],
     "evaluation/hint_metrics.py": [
-        ("an edge may have several partners", "maximum_bipartite_matching(csr_array(near)) >= 0", "near.any(1)", HINTS),
+        ("an edge may have several partners", "maximum_bipartite_matching(csr_array(near)) >= 0", "near.any(1)", HINT_METRICS),
         (
             "edges meet across a corner",
             "cdist(np.argwhere(found), np.argwhere(truth)) <= tolerance",
             "cdist(np.argwhere(found), np.argwhere(truth)) <= 1.5 * tolerance",
-            HINTS,
+            HINT_METRICS,
         ),
-        ("precision is recall", "for n in (n_found, n_truth,", "for n in (n_truth, n_truth,", HINTS),
-        ("recall counts edges beside the ink", "met, ink = (hint & torch", "met, ink = (torch", HINTS),
-        ("a class that is in neither picture counts as missed", "/ (either > 0).sum(0)", "/ classes", HINTS),
-        ("union is counted as the sum of both", "(a | b).sum((2, 3)).double()", "(a.sum((2, 3)) + b.sum((2, 3))).double()", HINTS),
+        ("precision is recall", "for n in (n_found, n_truth,", "for n in (n_truth, n_truth,", HINT_METRICS),
+        ("recall counts edges beside the ink", "met, ink = (hint & torch", "met, ink = (torch", HINT_METRICS),
+        ("a class that is in neither picture counts as missed", "/ (either > 0).sum(0)", "/ classes", HINT_METRICS),
+        ("union is counted as the sum of both", "(a | b).sum((2, 3)).double()", "(a.sum((2, 3)) + b.sum((2, 3))).double()", HINT_METRICS),
         (
             "depths correlate with their mean left in",
             "x.double().flatten(1) - x.double().flatten(1).mean(1, keepdim=True)",
             "x.double().flatten(1)",
-            HINTS,
+            HINT_METRICS,
         ),
     ],
     "control/hinted_images.py": [
-        ("hints lie in -1 .. 1", "(hint * 255).round()", "(hint * 127.5 + 127.5).round()", HINTS),
+        ("hints lie in -1 .. 1", "(hint * 255).round()", "(hint * 127.5 + 127.5).round()", HINTED),
     ],
     "evaluation/control.py": [
         ("shuffled hints are the right ones", "right.roll(1, 0), hints, reader", "right, hints, reader", ADHERENCE),

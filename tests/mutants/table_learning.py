@@ -2,8 +2,8 @@
 
 from table_maths import PUBLISHED
 
-EMA = "tests/test_ema.py"
-TRAINING = "tests/test_training.py::"
+EMA = "tests/unit/test_ema.py"
+TRAINING = "tests/unit/training/test_trainer.py::"
 TIMESTEPS = TRAINING + "test_all_timesteps_are_trained"
 MIRRORED = TRAINING + "test_half_of_the_images_are_mirrored_and_labels_stay_with_their_images"
 ORDERS = TRAINING + "test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own"
@@ -11,8 +11,9 @@ LABELS = TRAINING + "test_labels_are_dropped_for_each_image_at_their_rate"
 RATE = TRAINING + "test_learning_rate_rises_then_stays_or_falls_as_a_cosine"
 RESUME = TRAINING + "test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not"
 AVERAGE = TRAINING + "test_samples_come_from_the_average"
-NO_STATE = "tests/test_session.py::test_resume_without_a_state_is_refused_and_never_starts_from_scratch"
-MISTAKES = "tests/test_known_mistakes.py"
+NO_STATE = "tests/unit/training/test_session.py::test_resume_without_a_state_is_refused_and_never_starts_from_scratch"
+IMAGES = "tests/unit/data/test_images.py"
+MISTAKES = "tests/unit/training/test_known_mistakes.py"
 
 LEARNING = {
     "ema.py": [
@@ -187,6 +188,6 @@ LEARNING = {
     ],
     "data/images.py": [
         ("images are scaled to [0, 1]", "(x - _per_channel(mean)) / _per_channel(std)", "x", MIRRORED),
-        ("samples are rounded down", "(v * 255).round()", "(v * 255).floor()", MISTAKES),
+        ("samples are rounded down", "(v * 255).round()", "(v * 255).floor()", IMAGES),
     ],
 }

@@ -4,9 +4,9 @@ file of ddpm_utils -> rows of (name of the mistake, right text, wrong text, test
 """
 
 PUBLISHED = True  # known from a published implementation
-SCHEDULES = "tests/test_schedules.py"
-DIFFUSION = "tests/test_diffusion.py"
-IDEAL = "tests/test_sampling.py tests/test_diffusion.py"
+SCHEDULES = "tests/unit/test_schedules.py"
+DIFFUSION = "tests/unit/test_diffusion.py"
+IDEAL = "tests/unit/test_sampling.py tests/unit/test_diffusion.py"
 
 MATHS = {
     "schedules.py": [
@@ -174,7 +174,7 @@ MATHS = {
             "the network is given x_0 and not x_t",
             "network(x_t, t, **conditions).to(truth.dtype)",
             "network(x0, t, **conditions).to(truth.dtype)",
-            "tests/test_training.py::test_a_step_is_ho_s_algorithm_written_out",
+            "tests/unit/training/test_trainer.py::test_a_step_is_ho_s_algorithm_written_out",
         ),
         ("the loss is a sum over the image", 'reduction="none").flatten(1).mean(1)', 'reduction="none").flatten(1).sum(1)', DIFFUSION),
         ("l1 is taken for huber", '"huber": F.huber_loss', '"huber": F.l1_loss', DIFFUSION),

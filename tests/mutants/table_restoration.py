@@ -2,10 +2,11 @@
 
 from table_maths import PUBLISHED
 
-FORMS = "tests/test_forms.py"
-METRICS = "tests/test_metrics.py"
-PAIRS = "tests/test_pairs.py"
-LIFT = "tests/test_restoration.py"
+FORMS = "tests/unit/restoration/test_formulations.py"
+METRICS = "tests/unit/evaluation/test_image_metrics.py"
+PAIRS = "tests/unit/data/test_pairs.py"
+PAIR_FOLDERS = "tests/unit/data/test_pair_folders.py"
+LIFT = "tests/unit/restoration/test_full_resolution.py"
 
 RESTORATION = {
     "restoration/formulations.py": [
@@ -29,7 +30,7 @@ RESTORATION = {
     "data/pairs.py": [
         ("the change mask takes single pixels of noise", "ndimage.binary_opening(differs, np.ones((3, 3), bool))", "differs", PAIRS),
         ("differences of bytes wrap around", "source.astype(np.int16) - target.astype(np.int16)", "source - target", PAIRS),
-        ("swapped folders are taken", "if rougher <= majority * len(ratios):", "if True:", PAIRS, PUBLISHED),
+        ("swapped folders are taken", "if rougher <= majority * len(ratios):", "if True:", PAIR_FOLDERS, PUBLISHED),
     ],
     "evaluation/image_metrics.py": [
         (

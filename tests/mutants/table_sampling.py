@@ -2,9 +2,9 @@
 
 from table_maths import PUBLISHED
 
-SAMPLERS = "tests/test_sampling.py"
-GUIDANCE = "tests/test_guidance.py"
-GENERATE = "tests/test_generate.py"
+SAMPLERS = "tests/unit/test_sampling.py"
+GUIDANCE = "tests/unit/test_guidance.py"
+GENERATE = "tests/unit/test_generate.py"
 
 SAMPLING = {
     "sampling.py": [

@@ -6,7 +6,7 @@ fabric's pattern a little. Everything else, big folds and seams and prints among
 nothing to remove.
 
 Strength, wavelength, share of changed pixels and colour change are fitted to measurements on real retouched photographs
-(tests/test_wrinkles.py holds the ranges); no photograph is part of the pictures.
+(tests/unit/data/synthetic/test_wrinkles.py holds the ranges); no photograph is part of the pictures.
 """
 
 import io
