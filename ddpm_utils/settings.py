@@ -36,8 +36,8 @@ def check_value(name: str, value: Any, about: Any) -> None:
         return
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float) or not inside(number, within):
-            usual = f", {about['usual']} is usual" if about.get("usual") else ""
-            raise InputError(f"{name} must {in_words(within)}{usual}; got {number!r}")
+            usual = f", {about['usual']} is usual;" if about.get("usual") else ","
+            raise InputError(f"{name} must {in_words(within)}{usual} got {number!r}")
 
 
 def bounds(within: str) -> tuple[float, float]:

@@ -96,7 +96,7 @@ def test_wrong_requests_are_told_in_a_sentence(base_file, tmp_path, capsys):
     refused(base_file, fresh, hint="cany", match="a hint must be one of canny, lines, scribble, segmentation, depth or a folder")
     refused(base_file, fresh, "--steps", "0", match="--steps must be at least 1")
     refused(base_file, fresh, "--lr", "0", match="lr must be above 0")
-    refused(base_file, fresh, "--drop-hint", "1", match="hint_dropout must lie in [0, 1); got 1")
+    refused(base_file, fresh, "--drop-hint", "1", match="hint_dropout must lie in [0, 1), got 1")
     refused(base_file, fresh, "--precision", "fp16", match="precision fp16 needs a CUDA GPU")
     refused("cars", fresh, match="there is no shipped model 'cars'")
     save_model(model.network, model.config, tuple("abcdefg"), other)

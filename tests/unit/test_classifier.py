@@ -261,7 +261,7 @@ def test_training_writes_a_log_and_a_classifier_and_says_its_accuracy_by_t(tmp_p
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
         (["--log-every", "0"], "got 0"),
         (["--lr", "nan"], "nan"),
-        (["--timesteps", "3", "--schedule", "sigmoid"], "timesteps must be at least 4; got 3"),
+        (["--timesteps", "3", "--schedule", "sigmoid"], "timesteps must be at least 4, got 3"),
         (["--data-path", "nowhere"], "'nowhere'"),
         (["--out", "file.txt/run"], "'file.txt' is a file"),
     ],

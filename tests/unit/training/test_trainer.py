@@ -50,7 +50,7 @@ def assert_bit_equal(a: Trainer, b: Trainer):
 )
 @pytest.mark.parametrize("cut", [1, 7, 14, 20])  # an epoch has 14 steps
 def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, tmp_path, changes, cut):
-    config = replace(CONFIG, **changes)
+    config = changed(CONFIG, **changes)
     whole = Trainer(GenerationTask(config), digits)
     list(whole.run())
 
