@@ -27,9 +27,9 @@ def exif(orientation=1):
 
 def scene(channels=3, dtype=np.uint8):
     """96 x 120 pixels of a photograph, alpha as the 2nd or 4th channel; 16 bits have lower bytes of their own."""
-    picture = skimage.data.coffee()[100:196, 200:320]
+    image = skimage.data.coffee()[100:196, 200:320]
     rng = np.random.default_rng(0)
-    array = np.concatenate([picture, rng.integers(0, 256, (96, 120, 1), np.uint8)], 2)[
+    array = np.concatenate([image, rng.integers(0, 256, (96, 120, 1), np.uint8)], 2)[
         ..., {1: [1], 2: [1, 3], 3: [0, 1, 2]}.get(channels, slice(4))
     ]
     if dtype == np.uint16:
@@ -202,14 +202,14 @@ def test_jpeg_coded_as_rgb_keeps_its_colours(tmp_path):
     assert np.abs(np.asarray(Image.open(out)).astype(int) - pixels).mean() < 3
 
 
-def test_the_first_picture_of_a_phones_double_jpeg_is_kept_and_the_rest_told(tmp_path):
+def test_the_first_image_of_a_phones_double_jpeg_is_kept_and_the_rest_told(tmp_path):
     path = tmp_path / "phone.jpg"
     gain = Image.fromarray(scene()).reduce(4)
     Image.fromarray(scene()).save(path, "MPO", save_all=True, append_images=[gain], exif=exif(), quality=95, subsampling=0)
     photo, pixels, out = rewritten(path)
     assert "isn't kept" in photo.note
     with Image.open(out) as after:
-        assert after.format == "JPEG", "no index that points at pictures that aren't there"
+        assert after.format == "JPEG", "no index that points at images that aren't there"
         assert after.info["exif"] == Image.open(path).info["exif"]
         assert np.abs(np.asarray(after).astype(int) - pixels).mean() < 2
 
@@ -333,7 +333,7 @@ def with_one_transparent_colour(path):
 
 
 def enormous(path):
-    """The header of a picture of 20,000 x 20,000 pixels, and one row."""
+    """The header of an image of 20,000 x 20,000 pixels, and one row."""
     chunk = lambda n, d: struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d))  # noqa: E731
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(60001))) + chunk(b"IEND", b""))
@@ -350,12 +350,12 @@ def deep_grey_with_alpha(path):
 BAD = {
     "missing.jpg": (lambda path: None, "there is no photograph"),
     "empty.jpg": (lambda path: path.write_bytes(b""), "is empty, it has 0 bytes"),
-    "words.jpg": (lambda path: path.write_text("no picture"), "is damaged or no picture"),
-    "half.jpg": (truncated, "is damaged or no picture .*truncated"),
-    "half.png": (truncated, "is damaged or no picture"),
-    "half.webp": (truncated, "is damaged or no picture"),
-    "half.bmp": (truncated, "is damaged or no picture"),
-    "half.tif": (truncated, "is damaged or no picture|unusual kind"),
+    "words.jpg": (lambda path: path.write_text("no image"), "is damaged or no image"),
+    "half.jpg": (truncated, "is damaged or no image .*truncated"),
+    "half.png": (truncated, "is damaged or no image"),
+    "half.webp": (truncated, "is damaged or no image"),
+    "half.bmp": (truncated, "is damaged or no image"),
+    "half.tif": (truncated, "is damaged or no image|unusual kind"),
     "print.jpg": (lambda path: saved(path, "CMYK"), "is CMYK, made for print; convert it to RGB"),
     "print.tif": (lambda path: saved(path, "CMYK"), "is CMYK"),
     "palette.png": (lambda path: saved(path, "P"), "palette of at most 256 colours"),
@@ -365,10 +365,10 @@ BAD = {
     "deep-la.png": (deep_grey_with_alpha, "is grey of 16 bits with alpha"),
     "lzw.tif": (lambda path: saved(path, compression="tiff_lzw"), "TIFF with LZW compression; save it without"),
     "float.tif": (lambda path: saved(path, "F"), "TIFF of an unusual kind"),
-    "pages.tif": (several, "holds 2 pictures"),
-    "moving.webp": (several, "holds 2 pictures"),
-    "moving.png": (several, "holds 2 pictures"),
-    "gif.png": (lambda path: saved(path, "P", format="GIF"), "holds a GIF picture"),
+    "pages.tif": (several, "holds 2 images"),
+    "moving.webp": (several, "holds 2 images"),
+    "moving.png": (several, "holds 2 images"),
+    "gif.png": (lambda path: saved(path, "P", format="GIF"), "holds a GIF image"),
     "photo.gif": (lambda path: saved(path, "P"), "no photograph that can be retouched; they end in"),
     "enormous.png": (enormous, "larger than 178 megapixels"),
 }
@@ -407,7 +407,7 @@ def test_masks_of_other_proportions_are_refused_and_a_rounded_pixel_is_not(tmp_p
     assert read_mask(tmp_path / "mask.png", 1000, 1271).shape == (1000, 1271)
     with pytest.raises(InputError, match="is 60x47, its photograph 120x98"):
         read_mask(tmp_path / "mask.png", 98, 120)
-    (tmp_path / "words.png").write_text("no picture")
+    (tmp_path / "words.png").write_text("no image")
     with pytest.raises(InputError, match=r"the mask .* can't be read"):
         read_mask(tmp_path / "words.png", 96, 120)
 

@@ -8,19 +8,21 @@ it was. Nothing is sent anywhere.
 
 import argparse
 import time
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
+from ddpm_utils.commands.arguments import add_fields
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import Model, load_model, shipped
-from ddpm_utils.restoration.full_resolution import SHORT_SIDE, check_settings, retouch
-from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
-from ddpm_utils.runtime.device import choose_device, describe_device
+from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
 
-SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side pictures
+if TYPE_CHECKING:
+    from ddpm_utils.models import Model
+
+SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side images
 
 
 class Job(NamedTuple):
@@ -36,34 +38,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default="retouch", help="a model.safetensors of `train --form …` (default: the shipped one)")
     parser.add_argument("photo", type=Path, help="a photograph, or a folder of them with all its subfolders")
     parser.add_argument("--out", type=Path, required=True, help="file or folder for the result, which has the kind of its source")
-    parser.add_argument("--strength", type=float, default=1.0, help="0: nothing, 1: all that the model would do (default %(default)s)")
-    parser.add_argument("--mask", type=Path, help="picture that is white where retouching is allowed; for a folder: a folder, same names")
-    parser.add_argument("--detail", action="store_true", help="fine creases too: tiles at four times the scale, much slower")
-    parser.add_argument("--samples", type=int, default=1, help="draws that are averaged: better and slower (default %(default)s)")
-    parser.add_argument("--steps", type=int, help="calls of the network for a draw (default: the model's form decides)")
-    parser.add_argument("--short-side", type=int, default=SHORT_SIDE, help="pixels that the network sees (default %(default)s)")
-    parser.add_argument("--side-by-side", type=Path, help="picture, or folder of pictures, of before, after and what changed")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same result (default %(default)s)")
+    add_fields(parser, RetouchSettings)
+    parser.add_argument("--mask", type=Path, help="image that is white where retouching is allowed; for a folder: a folder, same names")
+    parser.add_argument("--side-by-side", type=Path, help="image, or folder of images, of before, after and what changed")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
+    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.restoration.full_resolution import check_settings
+    from ddpm_utils.runtime.device import choose_device, describe_device
+
     if not args.photo.exists():
         raise InputError(f"there is no photograph or folder {str(args.photo)!r}; check the name")
     jobs = folder_jobs(args) if args.photo.is_dir() else [single_job(args)]
+    settings = RetouchSettings(**{f.name: getattr(args, f.name) for f in fields(RetouchSettings)})
     device = choose_device(args.device)
-    model = load_model(shipped(args.model) if not Path(args.model).suffix else Path(args.model), device)
-    check_settings(model, args.strength, args.short_side, args.samples, args.steps, args.seed)
+    model = load_model(file_or_shipped(args.model), device)
+    check_settings(model, settings)
     print(f"device: {describe_device(device)}")
     if not args.photo.is_dir():
-        print(do(jobs[0], model, args))
+        print(retouch_one(jobs[0], model, settings))
         return 0
 
     failed = []
-    for job in tqdm(jobs, desc="retouching", unit="photo", leave=False, disable=None):
+    for job in tqdm(jobs, desc="retouching", unit="photograph", leave=False, disable=None):
         try:
-            tqdm.write(do(job, model, args))
+            tqdm.write(retouch_one(job, model, settings))
         except (InputError, OSError) as error:
             failed.append(f"{job.photo.relative_to(args.photo)}: {error}")
             tqdm.write(f"{job.photo.name}: failed")
@@ -71,13 +73,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def do(job: Job, model: Model, args: argparse.Namespace) -> str:
+def retouch_one(job: Job, model: "Model", settings: RetouchSettings) -> str:
     """Retouch one photograph; returns what happened, in a line."""
+    from ddpm_utils.restoration.full_resolution import retouch
+    from ddpm_utils.restoration.photos import read_mask, read_photo, side_by_side, write_photo
+
     started = time.perf_counter()
     photo = read_photo(job.photo)
     mask = read_mask(job.mask, *photo.pixels.shape[:2]) if job.mask else None
-    settings = (args.strength, mask, args.detail, args.short_side, args.samples, args.steps, args.seed)
-    pixels = retouch(model, photo.pixels, *settings, progress=True)
+    pixels = retouch(model, photo.pixels, settings, mask, progress=True)
     write_photo(photo, pixels, job.out)
     if job.sheet:
         with atomic_write(job.sheet) as file:
@@ -106,7 +110,9 @@ def single_job(args: argparse.Namespace) -> Job:
 
 
 def folder_jobs(args: argparse.Namespace) -> list[Job]:
-    """Every photograph below the folder, into the same place below --out. Those that are done already are said and left out."""
+    """Every photograph below the folder, into the same place below --out. Those that are done already are counted and left out."""
+    from ddpm_utils.restoration.photos import ENDINGS
+
     for flag, folder in (("--out", args.out), ("--side-by-side", args.side_by_side)):
         if folder and folder.is_file():
             raise InputError(f"{flag} must be a folder, because {str(args.photo)!r} is one; {str(folder)!r} is a file")

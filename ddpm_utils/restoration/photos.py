@@ -49,7 +49,7 @@ def read_photo(path: Path) -> Photo:
     except InputError:
         raise
     except Exception as error:  # damaged bytes make Pillow raise almost anything
-        raise InputError(f"{str(path)!r} is damaged or no picture ({type(error).__name__}: {error}); restore a whole copy of it") from error
+        raise InputError(f"{str(path)!r} is damaged or no image ({type(error).__name__}: {error}); restore a whole copy of it") from error
 
 
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
             else:
                 mask = read_rgb(path).convert("L")
     except Exception as error:  # as above
-        raise InputError(f"the mask {str(path)!r} can't be read ({type(error).__name__}: {error}); it should be a picture") from error
+        raise InputError(f"the mask {str(path)!r} can't be read ({type(error).__name__}: {error}); it should be an image") from error
     if abs(mask.width * height - mask.height * width) > max(height, width):  # more than a pixel off
         raise InputError(
             f"the mask {str(path)!r} is {mask.width}x{mask.height}, its photograph {width}x{height}; give it the same size or proportions"
