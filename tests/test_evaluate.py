@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ddpm_utils import models
 from ddpm_utils.__main__ import main
-from ddpm_utils.commands.evaluate import spread
 from ddpm_utils.config import FORMS, TrainConfig
 from ddpm_utils.data.images import to_float, to_uint8
 from ddpm_utils.data.pair_folders import SPLIT_FILE
-from ddpm_utils.data.pairs import PairSet, change_mask
+from ddpm_utils.data.pairs import PairSet, change_mask, spread
 from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.retouching import Method, baselines, evaluate_rows, model_methods, table, verdicts
 from ddpm_utils.models import Model, save_model, shipped
@@ -38,7 +38,7 @@ def make_pairs(n=3, unchanged=0, size=SIZE):
 
 
 def make_model(form, seed=None, bias=None):
-    """A fresh restoration model, which says zero; with a seed, one with random weights; bias: of the mask's logit."""
+    """A fresh restoration model, which predicts zero; with a seed, one with random weights; bias: of the mask's logit."""
     sizes = UNetConfig(SIZE, 3, 8, (1, 2), 1, (), groups=4, condition_channels=3 if form else 0, extra_channels=1 if form else 0)
     config = TrainConfig(network=sizes, form=form, prediction="v", timesteps=100)
     network = UNet(sizes).eval()
@@ -83,7 +83,7 @@ def test_a_perfect_retoucher_is_exact_and_a_clumsy_one_is_not():
     clumsy = np.where(pairs.masks[..., None], pairs.images, pairs.sources + 1).astype(np.uint8)
     tidy = np.where(pairs.masks[..., None], pairs.images, pairs.sources)
     outputs = {"perfect": pairs.images, "tidy": tidy, "clumsy": clumsy}
-    copy, perfect, tidy, other = evaluate_rows(pairs, [Method(name, returning(pictures)) for name, pictures in outputs.items()])
+    copy, perfect, tidy, other = evaluate_rows(pairs, [Method(name, returning(images)) for name, images in outputs.items()])
     assert (perfect.psnr, perfect.psnr_in, perfect.gradient, perfect.false_changes) == (np.inf, np.inf, 1, 0)
     assert perfect.ssim == pytest.approx(1)
     assert perfect.psnr_out == np.inf
@@ -137,7 +137,7 @@ def test_figures_do_not_depend_on_the_batches():
 
 
 @pytest.mark.parametrize("form", ["regression", "residual", "anchored"])
-def test_a_network_that_says_zero_or_keeps_its_gate_shut_is_a_copy(form):
+def test_a_network_that_predicts_zero_or_keeps_its_gate_shut_is_a_copy(form):
     pairs = make_pairs(4, unchanged=1)
     silent = make_model(form, bias=-9.0) if form == "residual" else make_model(form)  # residual starts from noise, so its gate must be shut
     copy, *rows = figures(evaluate_rows(pairs, model_methods(silent, samples=2, steps=2)))
@@ -284,9 +284,9 @@ def run(*words):
 
 
 def test_the_command_measures_a_folder_of_pairs_with_two_models(folder, saved, tmp_path, capsys):
-    models = saved("anchored", seed=3), saved("regression", seed=3)
+    paths = saved("anchored", seed=3), saved("regression", seed=3)
     for out in (tmp_path / "new" / "table.md", tmp_path / "table.csv"):
-        assert run(*models, "--data-path", folder, "--samples", 2, "--out", out) == 0
+        assert run(*paths, "--data-path", folder, "--samples", 2, "--out", out) == 0
     said = capsys.readouterr().out
     for name in ("copy", "Gaussian, σ 1 px", "anchored", "anchored, mean of 2", "regression"):
         assert f"| {name} |" in said
@@ -335,6 +335,15 @@ def test_without_a_model_the_shipped_one_is_measured_or_its_absence_told(folder,
         assert "only the copy and the filters are measured" in said
     else:
         assert "mean of 8" in said
+
+
+def test_a_shipped_model_goes_by_its_name(folder, saved, tmp_path, monkeypatch, capsys):
+    saved("regression", "mine", seed=1)
+    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    assert run("mine", "--data-path", folder) == 0
+    assert "| regression |" in capsys.readouterr().out
+    assert run("yours", "--data-path", folder) == 2
+    assert "there is no shipped model 'yours'" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence_each(folder, saved, tmp_path, capsys):
