@@ -33,7 +33,7 @@ def test_without_flags_the_values_are_the_fields_defaults():
 
 
 def test_every_flag_sets_its_field_with_the_type_of_its_annotation():
-    words = "--wide-name 7 --share 0.5 --kind b --quick --no-careful".split()
+    words = ["--wide-name", "7", "--share", "0.5", "--kind", "b", "--quick", "--no-careful"]
     assert Example(**vars(parser(Example).parse_args(words))) == Example(wide_name=7, share=0.5, kind="b", quick=True, careful=False)
 
 

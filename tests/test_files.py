@@ -38,9 +38,14 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path, write, there):
 def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, writing):
     path = tmp_path / "a.npy"
     path.write_bytes(b"before")
-    with pytest.raises(ZeroDivisionError), writing(path) as begun:
-        begun.write(b"half") if writing is atomic_write else begun.write_bytes(b"half")
-        raise ZeroDivisionError
+
+    def fail():
+        with writing(path) as begun:
+            begun.write(b"half") if writing is atomic_write else begun.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a.npy": b"before"}
 
 

@@ -1,7 +1,7 @@
-"""Full-reference metrics of retouching (PSNR, SSIM, change masks) over pairs whose ground truth is known: models, filters, the untouched copy.
+"""Full-reference metrics of retouching (PSNR, SSIM, change mask) over pairs with a known ground truth.
 
-Prints a table (PSNR in the change mask decides; the copy is row 1) and what each model gained over the copy. Without a model the shipped one.
-For generated images, which have no ground truth, see `metrics`.
+Measures models, simple filters and the untouched copy. Prints a table (PSNR in the change mask decides; the copy is row 1) and what each model
+gained over the copy. Without a model the shipped one. For generated images, which have no ground truth, see `metrics`.
 """
 
 import argparse

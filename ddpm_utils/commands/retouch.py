@@ -35,7 +35,9 @@ class Job(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", default="retouch", help="a model.safetensors of `train --form …` (default: the shipped one)")
+    parser.add_argument(
+        "model", nargs="?", default="retouch", help="model.safetensors of `train --form …`, or a shipped one's name (default %(default)s)"
+    )
     parser.add_argument("photo", type=Path, help="a photograph, or a folder of them with all its subfolders")
     parser.add_argument("--out", type=Path, required=True, help="file or folder for the result, which has the kind of its source")
     add_fields(parser, RetouchSettings)
