@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
 from ddpm_utils.data.images import read_rgb
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
+from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photograph, side_by_side, write_photograph
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><keep me/></x:xmpmeta>'
@@ -46,9 +46,9 @@ def darkened(pixels):
 
 def rewritten(path):
     """Read a photo, change a rectangle, write it beside; returns the photo, the new pixels, the new path."""
-    photo = read_photo(path)
+    photo = read_photograph(path)
     pixels, out = darkened(photo.pixels), path.with_stem("out")
-    write_photo(photo, pixels, out)
+    write_photograph(photo, pixels, out)
     return photo, pixels, out
 
 
@@ -125,7 +125,7 @@ def test_png_of_16_bit_colour_keeps_all_16(tmp_path, channels):
     photo, pixels, out = rewritten(path)
     assert photo.pixels.dtype == np.uint16
     assert np.array_equal(photo.pixels, array[..., :3])
-    again = read_photo(out)  # held against plain loops above
+    again = read_photograph(out)  # held against plain loops above
     assert np.array_equal(again.pixels, pixels)
     assert np.array_equal(again.alpha, array[..., 3:])
     assert np.abs(np.asarray(Image.open(out)).astype(int)[..., :3] - (pixels >> 8)).max() == 0, "Pillow sees the same high bytes"
@@ -162,7 +162,7 @@ def test_jpeg_keeps_segments_tables_and_subsampling(tmp_path, mode, sampling, pr
         assert after.mode == mode
         assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before)
         assert ("progressive" in after.info) == progressive
-    again = read_photo(out)
+    again = read_photograph(out)
     assert again.pixels.shape == photo.pixels.shape == (120, 96, 3 if mode == "RGB" else 1), "upright"
     apart = np.abs(again.pixels.astype(int) - pixels)
     assert apart.mean() < 1.5, "the same tables lose little twice"
@@ -180,7 +180,7 @@ def test_jpeg_pixels_that_were_not_touched_stay_where_plain_compression_moves_th
         Image.fromarray(pixels).save(tmp_path / "plain.jpg", qtables=source.quantization, subsampling=sampling)
     beyond = np.ones((height, width), bool)
     beyond[:66, :86] = False  # the rectangle and the blocks that it touches
-    ours, plain = (read_photo(p).pixels.astype(int) - photo.pixels for p in (out, tmp_path / "plain.jpg"))
+    ours, plain = (read_photograph(p).pixels.astype(int) - photo.pixels for p in (out, tmp_path / "plain.jpg"))
     assert (ours[beyond] == 0).all(1).mean() > 0.975
     assert (ours[beyond] == 0).all(1).mean() > (plain[beyond] == 0).all(1).mean()
     changed = ours[22:48, 32:68] - (pixels.astype(int) - photo.pixels)[22:48, 32:68]
@@ -190,9 +190,9 @@ def test_jpeg_pixels_that_were_not_touched_stay_where_plain_compression_moves_th
 def test_a_new_colour_reaches_the_last_row_and_column_of_an_odd_jpeg(tmp_path):
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (33, 49), (100, 100, 100)).save(path, quality=95, subsampling=2)
-    photo = read_photo(path)
-    write_photo(photo, np.broadcast_to(np.uint8([160, 100, 70]), photo.pixels.shape), tmp_path / "out.jpg")
-    assert np.abs(read_photo(tmp_path / "out.jpg").pixels - np.float64([160, 100, 70])).max() <= 3
+    photo = read_photograph(path)
+    write_photograph(photo, np.broadcast_to(np.uint8([160, 100, 70]), photo.pixels.shape), tmp_path / "out.jpg")
+    assert np.abs(read_photograph(tmp_path / "out.jpg").pixels - np.float64([160, 100, 70])).max() <= 3
 
 
 def test_jpeg_coded_as_rgb_keeps_its_colours(tmp_path):
@@ -217,12 +217,12 @@ def test_the_first_image_of_a_phones_double_jpeg_is_kept_and_the_rest_told(tmp_p
 def test_a_film_behind_a_jpeg_is_told_and_zeros_are_not(tmp_path):
     path = tmp_path / "phone.jpg"
     Image.fromarray(scene()).save(path, exif=exif())
-    assert not read_photo(path).note
+    assert not read_photograph(path).note
     whole = path.read_bytes()
     path.write_bytes(whole + bytes(100))
-    assert not read_photo(path).note
+    assert not read_photograph(path).note
     path.write_bytes(whole + b"\0\0\0\x18ftypmp42")
-    assert "isn't kept" in read_photo(path).note
+    assert "isn't kept" in read_photograph(path).note
 
 
 # --- TIFF, WebP, BMP ---
@@ -279,8 +279,8 @@ def test_bmp_stays_bmp(tmp_path, channels):
 def test_a_photo_without_changes_is_copied_byte_for_byte(tmp_path, ending):
     path = tmp_path / f"photo{ending}"
     Image.fromarray(scene()).save(path)
-    photo = read_photo(path)
-    write_photo(photo, photo.pixels.copy(), tmp_path / "new" / "folder" / path.name)
+    photo = read_photograph(path)
+    write_photograph(photo, photo.pixels.copy(), tmp_path / "new" / "folder" / path.name)
     assert (tmp_path / "new" / "folder" / path.name).read_bytes() == path.read_bytes()
 
 
@@ -300,10 +300,10 @@ def test_photos_stand_upright_and_are_turned_only_once(tmp_path, orientation, en
 def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
     path = tmp_path / "photo.png"
     Image.fromarray(scene()).save(path)
-    photo = read_photo(path)
+    photo = read_photograph(path)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        write_photo(photo, darkened(photo.pixels), tmp_path / "out.png")
+        write_photograph(photo, darkened(photo.pixels), tmp_path / "out.png")
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["photo.png"]
 
 
@@ -379,7 +379,7 @@ def test_what_cannot_be_kept_is_refused_in_one_sentence(tmp_path, name):
     make, message = BAD[name]
     make(tmp_path / name)
     with pytest.raises(InputError, match=message) as caught:
-        read_photo(tmp_path / name)
+        read_photograph(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -14,7 +14,7 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.models import load_model, save_model
 from ddpm_utils.restoration import photos, retouch
-from ddpm_utils.restoration.photos import read_photo
+from ddpm_utils.restoration.photos import read_photograph
 from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.unet import UNet, UNetConfig
 
@@ -105,7 +105,7 @@ def test_a_mask_is_painted_on_the_photograph_as_it_is_seen(model, image, tmp_pat
     Image.fromarray(np.ascontiguousarray(np.rot90(image))).save(tmp_path / "photo.png", exif=turned)
     Image.fromarray(np.repeat(np.uint8([0, 255]), 60)[None].repeat(96, 0)).save(tmp_path / "mask.png")
     assert run(model, tmp_path / "photo.png", "--out", tmp_path / "out.png", "--mask", tmp_path / "mask.png") == 0
-    result = read_photo(tmp_path / "out.png")
+    result = read_photograph(tmp_path / "out.png")
     assert result.orientation == 6
     changed = (result.pixels != image).any(2)
     assert changed.shape == (96, 120)
@@ -180,9 +180,9 @@ def test_ctrl_c_leaves_what_is_finished(model, folder, tmp_path, monkeypatch, ca
         seen.append(path)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return read_photo(path)
+        return read_photograph(path)
 
-    monkeypatch.setattr(photos, "read_photo", interrupted)
+    monkeypatch.setattr(photos, "read_photograph", interrupted)
     (folder / "broken.jpg").unlink()
     assert run(model, folder, "--out", tmp_path / "out") == 130
     assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == ["a.png", "b.jpg"]

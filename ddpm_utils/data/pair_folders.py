@@ -175,15 +175,10 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
     for path in (source, target):
         try:
             with Image.open(path) as image:
-                turned = (
-                    "exif" in image.info and image.getexif().get(ORIENTATION, 1) >= 5
-                )  # lies on its side; without "exif" PNGs are decoded
-                sizes.append(image.size[::-1] if turned else image.size)
+                sizes.append(image.size[::-1] if _lies_on_its_side(image) else image.size)
                 modes.append(image.mode)
         except Image.DecompressionBombError:
-            return (
-                f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow agrees to decode; scale both images down"
-            )
+            return f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow decodes; scale both images down"
         except Exception as error:  # damaged bytes make Pillow raise almost anything
             return f"{path.name} can't be read: {type(error).__name__}"
     (w, h), other = sizes
@@ -194,6 +189,11 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
     if (modes[0] == "CMYK") != (modes[1] == "CMYK"):
         return "one of the two is CMYK and the other is not, so that all colours differ; convert both alike"
     return None
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether EXIF turns the image by a quarter. Asked only where there is EXIF: `getexif` decodes a PNG that has none."""
+    return "exif" in image.info and image.getexif().get(ORIENTATION, 1) >= 5
 
 
 # --- decoding ---

@@ -1,4 +1,4 @@
-"""Chapter 07: how close a set of generated images comes to real ones, as pure functions of their features.
+"""Chapter 07: distribution metrics, how close a set of generated images comes to real ones, as pure functions of their features.
 
 Features are (n, D) arrays, a row an image, from one network for both sets (features.py). Every result carries its n: all of these
 depend on it, and on the network, so that numbers compare only with the same of both. None of them is the FID, whose network isn't here.

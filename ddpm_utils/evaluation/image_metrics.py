@@ -1,4 +1,4 @@
-"""Chapter 06: how far an image is from the one that it should be, as pure functions of arrays.
+"""Chapter 06: full-reference metrics, how far an image is from its target, as pure functions of arrays.
 
 Images are (H, W, C), uint8 or float, masks (H, W) bool. `data_range` is the distance between black and white, 255 for uint8 and 1 for floats
 in [0, 1]; it is never guessed. All arithmetic is float64: uint8 differences would wrap around.
@@ -73,7 +73,7 @@ def ssim(a: np.ndarray, b: np.ndarray, data_range: float) -> float:
 def gradient_ratio(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
     """Gradient energy of the output over that of the target inside the mask: sum |grad output|^2 / sum |grad target|^2.
 
-    1 is right, below 1 the output is smoother than the truth (weave and prints are gone too), above 1 something is still there that should
+    1 is right, below 1 the output is smoother than the target (weave and prints are gone too), above 1 something is still there that should
     not be. A blur that halves every gradient gives 0.25. NaN for an empty mask or a target without any gradient in it.
     """
     check_same_shape(output, target, mask)

@@ -23,7 +23,7 @@ COLOURS = {"L": 1, "LA": 1, "I;16": 1, "RGB": 3, "RGBA": 3}  # modes that can be
 
 
 @dataclass(frozen=True)
-class Photo:
+class Photograph:
     """A photograph in a file."""
 
     path: Path
@@ -233,25 +233,25 @@ KINDS = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "TIFF": _tiff, "WEBP": _webp,
 # --- reading ---
 
 
-def parse(path: Path) -> Photo:
+def parse(path: Path) -> Photograph:
     """The photograph in a file, upright. InputError for a kind that can't be written back; anything else that Pillow raises is damage."""
     with open_image(path) as image:
         kind, mode = image.format, image.mode
         _check_kind(path, image)
         if kind == "TIFF":
             with tiff_page(path) as page:
-                return _photo(path, kind, page.asarray(), 3 if page.photometric == 2 else 1, page.tags.valueof(ORIENTATION, 1))
+                return _photograph(path, kind, page.asarray(), 3 if page.photometric == 2 else 1, page.tags.valueof(ORIENTATION, 1))
         deep_colour = kind == "PNG" and png_depth(path) == 16 and mode != "I;16"
         array = read_deep_png(path) if deep_colour else np.asarray(image)
         more = kind in ("JPEG", "MPO") and more_behind_jpeg(path)
         note = "what lies behind its first image, such as a gain map or a film, isn't kept" if more else ""
-        return _photo(path, kind, array, COLOURS[mode], image.getexif().get(ORIENTATION, 1), note)
+        return _photograph(path, kind, array, COLOURS[mode], image.getexif().get(ORIENTATION, 1), note)
 
 
-def _photo(path: Path, kind: str, array: np.ndarray, colours: int, orientation: int, note: str = "") -> Photo:
+def _photograph(path: Path, kind: str, array: np.ndarray, colours: int, orientation: int, note: str = "") -> Photograph:
     array = array[..., None] if array.ndim == 2 else array  # (H', W', C)
     orientation = orientation if orientation in range(1, 9) else 1  # the standard's default
-    return Photo(path, kind, upright(array[..., :colours], orientation), array[..., colours:], orientation, note)
+    return Photograph(path, kind, upright(array[..., :colours], orientation), array[..., colours:], orientation, note)
 
 
 def _check_kind(path: Path, image: Image.Image) -> None:
