@@ -20,12 +20,12 @@ SOURCES = f"a folder of images, kaggle:OWNER/SLUG, or {', '.join([*EMBEDDED, *KA
 
 
 def add_fields(parser, cls: type, *names: str, **defaults: Any) -> None:
-    """A flag for each of these fields of a dataclass. Left out, it is None: `given` then leaves the field alone.
+    """A flag for each of these fields of a dataclass, or for all. Left out, it is None: `given` then leaves the field alone.
 
     defaults: what the command takes instead of the field's own default, for the help.
     """
     hints, known = get_type_hints(cls), {field.name: field for field in fields(cls)}
-    for name in names:
+    for name in names or known:
         one, default = known[name], defaults.get(name, known[name].default)
         text = one.metadata["help"]
         if default is not None and default != () and not isinstance(default, bool):

@@ -9,82 +9,87 @@ it was. Nothing is sent anywhere.
 import argparse
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
+from ddpm_utils.commands.arguments import add_device, add_fields, given
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import Model, load_model, shipped
-from ddpm_utils.restoration.full_resolution import SHORT_SIDE, check_settings, retouch
-from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
-from ddpm_utils.runtime.device import choose_device, describe_device
+from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
 
-SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side pictures
+if TYPE_CHECKING:
+    from ddpm_utils.models import Model
+
+SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side images
 
 
 class Job(NamedTuple):
     """One photograph's files."""
 
-    photo: Path
+    photograph: Path
     out: Path
     mask: Path | None
     sheet: Path | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", default="retouch", help="a model.safetensors of `train --form …` (default: the shipped one)")
-    parser.add_argument("photo", type=Path, help="a photograph, or a folder of them with all its subfolders")
+    parser.add_argument(
+        "model", nargs="?", default="retouch", help="model.safetensors of `train --form …`, or a shipped one's name (default %(default)s)"
+    )
+    parser.add_argument("photograph", type=Path, help="a photograph, or a folder of them with all its subfolders")
     parser.add_argument("--out", type=Path, required=True, help="file or folder for the result, which has the kind of its source")
-    parser.add_argument("--strength", type=float, default=1.0, help="0: nothing, 1: all that the model would do (default %(default)s)")
-    parser.add_argument("--mask", type=Path, help="picture that is white where retouching is allowed; for a folder: a folder, same names")
-    parser.add_argument("--detail", action="store_true", help="fine creases too: tiles at four times the scale, much slower")
-    parser.add_argument("--samples", type=int, default=1, help="draws that are averaged: better and slower (default %(default)s)")
-    parser.add_argument("--steps", type=int, help="calls of the network for a draw (default: the model's form decides)")
-    parser.add_argument("--short-side", type=int, default=SHORT_SIDE, help="pixels that the network sees (default %(default)s)")
-    parser.add_argument("--side-by-side", type=Path, help="picture, or folder of pictures, of before, after and what changed")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same result (default %(default)s)")
+    add_fields(parser, RetouchSettings)
+    parser.add_argument("--mask", type=Path, help="image that is white where retouching is allowed; for a folder: a folder, same names")
+    parser.add_argument("--side-by-side", type=Path, help="image, or folder of images, of before, after and what changed")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if not args.photo.exists():
-        raise InputError(f"there is no photograph or folder {str(args.photo)!r}; check the name")
-    jobs = folder_jobs(args) if args.photo.is_dir() else [single_job(args)]
-    device = choose_device(args.device)
-    model = load_model(shipped(args.model) if not Path(args.model).suffix else Path(args.model), device)
-    check_settings(model, args.strength, args.short_side, args.samples, args.steps, args.seed)
+    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.restoration.full_resolution import check_settings
+    from ddpm_utils.runtime.device import choose_device, describe_device
+
+    if not args.photograph.exists():
+        raise InputError(f"there is no photograph or folder {str(args.photograph)!r}; check the name")
+    jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
+    settings = RetouchSettings(**given(args, RetouchSettings))
+    device = choose_device(args.device or "auto")
+    model = load_model(file_or_shipped(args.model), device)
+    check_settings(model, settings)
     print(f"device: {describe_device(device)}")
-    if not args.photo.is_dir():
-        print(do(jobs[0], model, args))
+    if not args.photograph.is_dir():
+        print(retouch_one(jobs[0], model, settings))
         return 0
 
     failed = []
-    for job in tqdm(jobs, desc="retouching", unit="photo", leave=False, disable=None):
+    for job in tqdm(jobs, desc="retouching", unit="photograph", leave=False, disable=None):
         try:
-            tqdm.write(do(job, model, args))
+            tqdm.write(retouch_one(job, model, settings))
         except (InputError, OSError) as error:
-            failed.append(f"{job.photo.relative_to(args.photo)}: {error}")
-            tqdm.write(f"{job.photo.name}: failed")
+            failed.append(f"{job.photograph.relative_to(args.photograph)}: {error}")
+            tqdm.write(f"{job.photograph.name}: failed")
     print(f"{len(jobs) - len(failed)} retouched, {len(failed)} failed" + "".join(f"\n  {reason}" for reason in failed))
     return 1 if failed else 0
 
 
-def do(job: Job, model: Model, args: argparse.Namespace) -> str:
+def retouch_one(job: Job, model: "Model", settings: RetouchSettings) -> str:
     """Retouch one photograph; returns what happened, in a line."""
+    from ddpm_utils.restoration.full_resolution import retouch
+    from ddpm_utils.restoration.photos import read_mask, read_photograph, side_by_side, write_photograph
+
     started = time.perf_counter()
-    photo = read_photo(job.photo)
-    mask = read_mask(job.mask, *photo.pixels.shape[:2]) if job.mask else None
-    settings = (args.strength, mask, args.detail, args.short_side, args.samples, args.steps, args.seed)
-    pixels = retouch(model, photo.pixels, *settings, progress=True)
-    write_photo(photo, pixels, job.out)
+    photograph = read_photograph(job.photograph)
+    mask = read_mask(job.mask, *photograph.pixels.shape[:2]) if job.mask else None
+    pixels = retouch(model, photograph.pixels, settings, mask, progress=True)
+    write_photograph(photograph, pixels, job.out)
     if job.sheet:
         with atomic_write(job.sheet) as file:
-            side_by_side(photo.pixels, pixels).save(file, SHEETS[job.sheet.suffix.lower()])
-    changed = (pixels != photo.pixels).any(2).mean()
-    note = f" ({photo.note})" if photo.note else ""
-    return f"{job.photo.name}: {changed:.1%} of the pixels changed, {time.perf_counter() - started:.1f} s{note}"
+            side_by_side(photograph.pixels, pixels).save(file, SHEETS[job.sheet.suffix.lower()])
+    changed = (pixels != photograph.pixels).any(2).mean()
+    note = f" ({photograph.note})" if photograph.note else ""
+    return f"{job.photograph.name}: {changed:.1%} of the pixels changed, {time.perf_counter() - started:.1f} s{note}"
 
 
 # --- which files ---
@@ -92,33 +97,35 @@ def do(job: Job, model: Model, args: argparse.Namespace) -> str:
 
 def single_job(args: argparse.Namespace) -> Job:
     """One photograph into one file; an --out that is a folder gets the photograph's name."""
-    out = args.out / args.photo.name if args.out.is_dir() else args.out
-    if out.suffix.lower() != args.photo.suffix.lower():
-        raise InputError(f"the result has the kind of its source, so --out must end in {args.photo.suffix!r}, got {str(out)!r}")
+    out = args.out / args.photograph.name if args.out.is_dir() else args.out
+    if out.suffix.lower() != args.photograph.suffix.lower():
+        raise InputError(f"the result has the kind of its source, so --out must end in {args.photograph.suffix!r}, got {str(out)!r}")
     sheet = args.side_by_side
     if sheet and (sheet.suffix.lower() not in SHEETS or sheet.is_dir()):
         raise InputError(f"--side-by-side must name a file that ends in {' or '.join(SHEETS)}, got {str(sheet)!r}")
     if args.mask and not args.mask.is_file():
         raise InputError(f"there is no mask {str(args.mask)!r}; check the name")
     for path in filter(None, (out, sheet)):
-        check_free(path, [args.photo, args.mask], args.overwrite)
-    return Job(args.photo, out, args.mask, sheet)
+        check_free(path, [args.photograph, args.mask], args.overwrite)
+    return Job(args.photograph, out, args.mask, sheet)
 
 
 def folder_jobs(args: argparse.Namespace) -> list[Job]:
-    """Every photograph below the folder, into the same place below --out. Those that are done already are said and left out."""
+    """Every photograph below the folder, into the same place below --out. Those that are done already are counted and left out."""
+    from ddpm_utils.restoration.photos import ENDINGS
+
     for flag, folder in (("--out", args.out), ("--side-by-side", args.side_by_side)):
         if folder and folder.is_file():
-            raise InputError(f"{flag} must be a folder, because {str(args.photo)!r} is one; {str(folder)!r} is a file")
-        if folder and folder.resolve() == args.photo.resolve():
+            raise InputError(f"{flag} must be a folder, because {str(args.photograph)!r} is one; {str(folder)!r} is a file")
+        if folder and folder.resolve() == args.photograph.resolve():
             raise InputError(f"{flag} must be another folder than the photographs' {str(folder)!r}: nothing is retouched in place")
     if args.mask and not args.mask.is_dir():
         raise InputError(f"--mask must be a folder with a mask for each photograph, there is no folder {str(args.mask)!r}")
     apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.mask) if folder]  # they may lie inside
-    files = sorted(p for p in args.photo.rglob("*") if p.is_file() and not any(folder in p.resolve().parents for folder in apart))
-    names = [p.relative_to(args.photo) for p in files if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
+    files = sorted(p for p in args.photograph.rglob("*") if p.is_file() and not any(folder in p.resolve().parents for folder in apart))
+    names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
     if not names:
-        raise InputError(f"no photographs in {str(args.photo)!r}; it should hold files that end in {', '.join(sorted(ENDINGS))}")
+        raise InputError(f"no photographs in {str(args.photograph)!r}; it should hold files that end in {', '.join(sorted(ENDINGS))}")
     if len(names) < len(files):
         print(f"files that are no photographs and are left alone: {len(files) - len(names)}")
     masks = {p.relative_to(args.mask).with_suffix(""): p for p in args.mask.rglob("*") if p.is_file()} if args.mask else {}
@@ -126,7 +133,7 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
     for name in names:
         mask = masks.get(name.with_suffix(""), args.mask / name) if args.mask else None
         sheet = args.side_by_side / name.with_name(f"{name.name}.png") if args.side_by_side else None
-        jobs.append(Job(args.photo / name, args.out / name, mask, sheet))
+        jobs.append(Job(args.photograph / name, args.out / name, mask, sheet))
     left = jobs if args.overwrite else [job for job in jobs if not job.out.exists()]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} are in {str(args.out)!r} already and stay; --overwrite does them again")

@@ -56,9 +56,9 @@ def read_pair(source: Path, target: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def without_bars(source: np.ndarray, target: np.ndarray) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of what lies inside bars that are black in both pictures; InputError if nothing does."""
-    rows = np.maximum(*(picture.reshape(len(picture), -1).max(1) for picture in (source, target)))
-    columns = np.maximum(*(picture.max(0).max(-1) for picture in (source, target)))
+    """(top, bottom, left, right) of what lies inside bars that are black in both images; InputError if nothing does."""
+    rows = np.maximum(*(image.reshape(len(image), -1).max(1) for image in (source, target)))
+    columns = np.maximum(*(image.max(0).max(-1) for image in (source, target)))
     bounds = []
     for brightest in (rows, columns):
         bright = np.flatnonzero(brightest > BAR_LEVEL)
@@ -128,7 +128,7 @@ def cut_crops(source: np.ndarray, target: np.ndarray, mask: np.ndarray, size: in
 
 
 def crop_statistics(crop: Crop) -> dict:
-    """What the records keep of a crop; the ratio of gradients says whether the target is smoother."""
+    """What the records keep of a crop; the roughness ratio says whether the target is smoother."""
     _, numbers = compare(crop.source, crop.target)
     ratio = roughness_ratio(crop.source, crop.target, crop.mask)
     return {"window": list(crop.window), **numbers, "ratio": None if np.isnan(ratio) else round(ratio, 4)}
@@ -184,7 +184,7 @@ def _unchanged_crop(source, target, counts, size: int, rng: np.random.Generator)
 def _cut(source: np.ndarray, target: np.ndarray, window: tuple[int, int, int], size: int) -> Crop:
     x, y, side = window
     scaled = [
-        np.asarray(Image.fromarray(picture[y : y + side, x : x + side]).resize((size, size), Image.Resampling.LANCZOS))
-        for picture in (source, target)
+        np.asarray(Image.fromarray(image[y : y + side, x : x + side]).resize((size, size), Image.Resampling.LANCZOS))
+        for image in (source, target)
     ]
     return Crop(window, scaled[0], scaled[1], change_mask(scaled[0], scaled[1]))

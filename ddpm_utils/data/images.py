@@ -10,6 +10,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
+ORIENTATION = 0x0112  # EXIF tag: which way up
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -57,14 +60,14 @@ def _per_channel(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
 
 
-def read_rgb(path: Path, hint: int | None = None) -> Image.Image:
+def read_rgb(path: Path, min_side: int | None = None) -> Image.Image:
     """An image file as 8-bit RGB, turned as its EXIF says; transparency becomes white; 16-bit grey is scaled to 8 bits.
 
-    hint: a size in pixels that will do; JPEGs then decode several times faster, at no less than twice that size.
+    min_side: a size in pixels that will do; JPEGs then decode several times faster, at no less than twice that size.
     """
     with Image.open(path) as image:
-        if hint:
-            image.draft("RGB", (2 * hint, 2 * hint))
+        if min_side:
+            image.draft("RGB", (2 * min_side, 2 * min_side))
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":

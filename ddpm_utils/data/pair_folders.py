@@ -1,6 +1,6 @@
-"""Chapter 06's data: pictures in pairs, one with wrinkles and the same one retouched.
+"""Chapter 06's data: images in pairs, one with wrinkles and the same one retouched.
 
-The *source* is the picture as it was taken, the *target* the retouched one. A pair differs in a few per cent of its pixels only; the change
+The *source* is the image as it was taken, the *target* the retouched one. A pair differs in a few per cent of its pixels only; the change
 mask says where, and every honest figure about retouching is computed inside and outside of it. Two folders are a set of pairs when their
 files have the same names. This module loads them small; prepare_pairs.py cuts crops from large photographs beforehand.
 """
@@ -15,13 +15,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_utils.data.folders import decode_into_cache, is_hidden, list_images
+from ddpm_utils.data.images import ORIENTATION
 from ddpm_utils.data.names import SPLITS
-from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio
+from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio, spread
 from ddpm_utils.data.sources import DEFAULT_SIZE, download
 from ddpm_utils.data.synthetic.sets import count_and_seed
 from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, fingerprint
+from ddpm_utils.runtime.files import atomic_path
 
 SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
 TARGET_WORDS = {"gt", "truth", "target", "targets", "output", "outputs", "after", "clean", "retouched", "smooth"}
@@ -67,6 +69,20 @@ def load_pairs(
     if split == "test":
         raise InputError(f"the pairs in {name!r} have no test split; prepare-pairs makes one")
     return _decode_pairs(match_files(*folders, skip_broken)[0], size or DEFAULT_SIZE, skip_broken)
+
+
+def load_test_pairs(source: str, size: int | None, target: str | None, *, n: int, skip_broken: bool = False) -> tuple[PairSet, bool]:
+    """At most n pairs of the test split, spread evenly, or of everything where nothing is split; and whether there was one.
+
+    source, size, target, skip_broken: as in `load_pairs`.
+    """
+    if source == "wrinkles":
+        source = f"wrinkles:{10 * n}"  # a tenth of them is the test split: no more are drawn than are measured
+    if source.startswith("kaggle:") and target is None:
+        source = str(download(source.removeprefix("kaggle:")))
+    is_split = target is None and (source.startswith("wrinkles:") or find_prepared(existing_folder(source))[1] is not None)
+    pairs = load_pairs(source, size, target, "test" if is_split else "train", skip_broken)
+    return spread(pairs, n), is_split
 
 
 def _synthetic(name: str, size: int, split: str) -> PairSet:
@@ -133,7 +149,7 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
         for path in list_images(existing_folder(folder))[0]:
             if by_name.setdefault(path.stem, path) != path:
                 raise InputError(
-                    f"{str(folder)!r} holds two pictures named {path.stem!r}, {by_name[path.stem].name!r} is one; rename one of them"
+                    f"{str(folder)!r} holds two images named {path.stem!r}, {by_name[path.stem].name!r} is one; rename one of them"
                 )
         found.append({k: p for k, p in by_name.items() if names is None or k in names})
     ours, theirs = found
@@ -148,23 +164,22 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
         raise InputError(f"no file in {str(source)!r} has the same name as one in {str(target)!r}; pairs need the same names")
     if orphans and not skip_broken:
         raise InputError(
-            f"{len(orphans)} pictures have no partner of the same name in the other folder, the first is {orphans[0]!r}; "
+            f"{len(orphans)} images have no partner of the same name in the other folder, the first is {orphans[0]!r}; "
             "add or remove them, or pass --skip-broken"
         )
     return [(name, ours[name], theirs[name]) for name in sorted(both)], orphans
 
 
 def pair_fault(source: Path, target: Path, least: int) -> str | None:
-    """What the headers of two picture files say against them as a pair, or None. least: pixels that the short side must have."""
+    """What the headers of two image files say against them as a pair, or None. least: pixels that the short side must have."""
     sizes, modes = [], []
     for path in (source, target):
         try:
             with Image.open(path) as image:
-                turned = "exif" in image.info and image.getexif().get(0x0112, 1) >= 5  # lies on its side; without "exif" PNGs are decoded
-                sizes.append(image.size[::-1] if turned else image.size)
+                sizes.append(image.size[::-1] if _lies_on_its_side(image) else image.size)
                 modes.append(image.mode)
         except Image.DecompressionBombError:
-            return f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow agrees to decode; scale both pictures down"
+            return f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow decodes; scale both images down"
         except Exception as error:  # damaged bytes make Pillow raise almost anything
             return f"{path.name} can't be read: {type(error).__name__}"
     (w, h), other = sizes
@@ -175,6 +190,11 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
     if (modes[0] == "CMYK") != (modes[1] == "CMYK"):
         return "one of the two is CMYK and the other is not, so that all colours differ; convert both alike"
     return None
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether EXIF turns the image by a quarter. Asked only where there is EXIF: `getexif` decodes a PNG that has none."""
+    return "exif" in image.info and image.getexif().get(ORIENTATION, 1) >= 5
 
 
 # --- decoding ---
@@ -219,17 +239,16 @@ def _refuse(faults: dict[str, str], n: int, root: Path, skip_broken: bool) -> No
 
 
 def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
-    """Beside the decoded images: the change masks in masks.npy, faults and gradient ratios in pairs.json, which is written last."""
+    """Beside the decoded images: the change masks in masks.npy, faults and roughness ratios in pairs.json, which is written last."""
     images, n = np.load(folder / "images.npy", mmap_mode="r"), len(usable)
-    temporary, ratios = folder / f"masks.{os.getpid()}.tmp.npy", []
-    masks = np.lib.format.open_memmap(temporary, "w+", bool, images[:n].shape[:3])
-    for i in tqdm(range(n), desc="comparing", unit="pair", leave=False, disable=None):
-        if usable[i]:
-            masks[i] = change_mask(images[i], images[n + i])
-            if masks[i].sum() >= LEAST_CHANGED:
-                ratios.append(roughness_ratio(images[i], images[n + i], masks[i]))
-    masks.flush()
-    os.replace(temporary, folder / "masks.npy")
-    temporary = folder / f"pairs.{os.getpid()}.tmp.json"
-    temporary.write_text(json.dumps({"faults": faults, "ratios": ratios}))
-    os.replace(temporary, folder / "pairs.json")
+    ratios = []
+    with atomic_path(folder / "masks.npy") as temporary:
+        masks = np.lib.format.open_memmap(temporary, "w+", bool, images[:n].shape[:3])
+        for i in tqdm(range(n), desc="comparing", unit="pair", leave=False, disable=None):
+            if usable[i]:
+                masks[i] = change_mask(images[i], images[n + i])
+                if masks[i].sum() >= LEAST_CHANGED:
+                    ratios.append(roughness_ratio(images[i], images[n + i], masks[i]))
+        masks.flush()
+    with atomic_path(folder / "pairs.json") as temporary:
+        temporary.write_text(json.dumps({"faults": faults, "ratios": ratios}))

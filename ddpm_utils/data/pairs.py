@@ -1,7 +1,7 @@
-"""Chapter 06: pairs of pictures, one as taken and the same one retouched; where they differ, and which of the two is smoother."""
+"""Chapter 06: pairs of images, one as taken and the same one retouched; where they differ, and which of the two is smoother."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,8 +27,17 @@ class PairSet(ImageSet):
         return hashlib.sha256((ImageSet(self.images).digest + sources).encode()).hexdigest()
 
 
+def spread(pairs: PairSet, n: int) -> PairSet:
+    """n of the pairs, spread evenly: neighbours may be crops of one photograph."""
+    if n >= len(pairs):
+        return pairs
+    rows = np.arange(n) * len(pairs) // n
+    labels = None if pairs.labels is None else pairs.labels[rows]
+    return replace(pairs, images=pairs.images[rows], labels=labels, sources=pairs.sources[rows], masks=pairs.masks[rows])
+
+
 def change_mask(source: np.ndarray, target: np.ndarray, threshold: float = CHANGE_THRESHOLD) -> np.ndarray:
-    """Where a retoucher worked: (H, W) bool from two (H, W, C) uint8 pictures.
+    """Where a retoucher worked: (H, W) bool from two (H, W, C) uint8 images.
 
     Pixels whose largest channel differs by more than `threshold` levels, after an opening with a 3x3 square that takes away the single
     pixels of JPEG noise.
@@ -41,19 +50,20 @@ def change_mask(source: np.ndarray, target: np.ndarray, threshold: float = CHANG
 def roughness_ratio(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
     """How much rougher the target is than the source inside the mask (H, W): mean |grad target|^2 / mean |grad source|^2.
 
-    Of the grey pictures after a Gaussian of one pixel, which hides the noise of JPEG. Below 1: wrinkles were taken away. NaN for an empty mask.
+    Of the grey images after a Gaussian of one pixel, which hides the noise of JPEG: `image_metrics.gradient_ratio`, where every
+    thread counts, does without. Below 1: wrinkles were taken away. NaN for an empty mask.
     """
     if not mask.any():
         return float("nan")
 
-    def energy(picture: np.ndarray) -> float:
-        return np.square(ndimage.gaussian_gradient_magnitude(picture.mean(-1, dtype=np.float32), 1.0))[mask].mean(dtype=np.float64)
+    def energy(image: np.ndarray) -> float:
+        return np.square(ndimage.gaussian_gradient_magnitude(image.mean(-1, dtype=np.float32), 1.0))[mask].mean(dtype=np.float64)
 
     return energy(target) / max(energy(source), 1e-12)
 
 
 def direction_fault(ratios: list[float], majority: float = 0.5) -> str | None:
-    """A sentence if more than this share of the gradient ratios of a whole set say that source and target were swapped; else None."""
+    """A sentence if more than this share of the roughness ratios of a whole set say that source and target were swapped; else None."""
     rougher = sum(ratio > 1 for ratio in ratios)
     if rougher <= majority * len(ratios):
         return None

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,35 +19,17 @@ from tqdm import tqdm
 from ddpm_utils.data.crops import BYTES_PER_PIXEL, MAX_SHIFT, compare, crop_statistics, cut_crops, measure_shift, read_pair, without_bars
 from ddpm_utils.data.pair_folders import SETTINGS_FILE, SPLIT_FILE, existing_folder, match_files, pair_fault
 from ddpm_utils.data.pairs import direction_fault
-from ddpm_utils.data.prepare_report import describe, picture
+from ddpm_utils.data.prepare_report import describe, examples
+from ddpm_utils.data.prepare_settings import PrepareSettings
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.files import atomic_write
 
 FOLDERS = ("source", "target", "mask")
 PROGRAM_BYTES = 400e6  # what the program needs before it opens a photograph (measured)
 EARLY, CLEAR_MAJORITY = 16, 0.75  # photographs after which clearly swapped folders are noticed, so that hours aren't lost
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides the result. size: side of the crops in pixels; crops: at most so many a photograph; test_share: of the photographs."""
-
-    size: int = 256
-    crops: int = 8
-    test_share: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self):
-        if not 16 <= self.size <= 4096:
-            raise InputError(f"--size must be 16 to 4096 pixels, got {self.size}")
-        if not 1 <= self.crops <= 99:
-            raise InputError(f"--crops must be 1 to 99 a photograph, got {self.crops}")
-        if not 0 <= self.test_share < 1:
-            raise InputError(f"--test-share must be at least 0 and below 1, got {self.test_share}")
-        if self.seed < 0:
-            raise InputError(f"--seed must be at least 0, got {self.seed}")
-
-
-def prepare_pairs(source: Path, target: Path, out: Path, settings: Settings, skip_broken: bool = False, memory: float = 2.0) -> str:
+def prepare_pairs(source: Path, target: Path, out: Path, settings: PrepareSettings, skip_broken: bool = False, memory: float = 2.0) -> str:
     """Cut crops from all pairs of photographs into `out`; returns the report. memory: GB that the decoded photographs may take together.
 
     Raises InputError for pairs that can't be used (unless skip_broken), for swapped folders, and for an `out` of other settings. Whatever
@@ -67,12 +49,12 @@ def prepare_pairs(source: Path, target: Path, out: Path, settings: Settings, ski
     records = dict(sorted(records.items()))
     _check_direction(records)
     if not any(record["crops"] for record in records.values()):
-        raise InputError(f"none of the {len(records)} pairs differs enough to cut a crop; the two folders hold the same pictures")
+        raise InputError(f"none of the {len(records)} pairs differs enough to cut a crop; the two folders hold the same images")
     split = _split(records, settings)
     report = describe(records, split, orphans, faults)
     _remove_strangers(out, records)
     _write(out / "report.txt", report.encode())
-    _save_png(out / "report.png", picture(out, records))
+    _save_png(out / "report.png", examples(out, records))
     _write(out / SPLIT_FILE, json.dumps(split, indent=1, sort_keys=True, ensure_ascii=False).encode())
     return report
 
@@ -80,14 +62,14 @@ def prepare_pairs(source: Path, target: Path, out: Path, settings: Settings, ski
 # --- before the work ---
 
 
-def _check_out(source: Path, target: Path, out: Path, settings: Settings) -> None:
+def _check_out(source: Path, target: Path, out: Path, settings: PrepareSettings) -> None:
     place = out.resolve()
     for folder in (source.resolve(), target.resolve()):
         if place.is_relative_to(folder):
             raise InputError(f"the crops can't be written into {str(folder)!r}, where the photographs are; name another folder")
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file; name a folder for the crops")
-    if out.is_dir() and any(path.name != f"{SETTINGS_FILE}.tmp" for path in out.iterdir()):
+    if out.is_dir() and any(path.name != f".{SETTINGS_FILE}.tmp" for path in out.iterdir()):  # left by a run killed at its first file
         if not (out / SETTINGS_FILE).is_file():
             raise InputError(f"{str(out)!r} holds other things; name a new or empty folder for the crops")
         before, now = json.loads((out / SETTINGS_FILE).read_text()), asdict(settings)
@@ -101,7 +83,7 @@ def _check_out(source: Path, target: Path, out: Path, settings: Settings) -> Non
 def _memory_fault(path: Path, memory: float) -> str | None:
     need = BYTES_PER_PIXEL * _pixels(path) + PROGRAM_BYTES
     if need > memory * 1e9:
-        return f"it needs {need / 1e9:.1f} GB of memory; allow more with --memory, or scale both pictures down"
+        return f"it needs {need / 1e9:.1f} GB of memory; allow more with --memory, or scale both images down"
     return None
 
 
@@ -123,7 +105,7 @@ def _refuse(faults: dict[str, str], n: int, finished: int, skip_broken: bool) ->
 # --- the work ---
 
 
-def _start(out: Path, settings: Settings) -> None:
+def _start(out: Path, settings: PrepareSettings) -> None:
     out.mkdir(parents=True, exist_ok=True)
     _write(out / SETTINGS_FILE, json.dumps(asdict(settings)).encode())  # first: it says whose folder this is
     for folder in (*FOLDERS, "records"):
@@ -131,7 +113,7 @@ def _start(out: Path, settings: Settings) -> None:
     (out / SPLIT_FILE).unlink(missing_ok=True)
 
 
-def _cut_all(todo, out: Path, settings: Settings, records: dict[str, dict], faults: dict[str, str], memory: float) -> None:
+def _cut_all(todo, out: Path, settings: PrepareSettings, records: dict[str, dict], faults: dict[str, str], memory: float) -> None:
     """Work through the photographs on as many cores as the memory allows; fills `records` and `faults`."""
     largest = max(_pixels(path) for _, path, _ in todo)
     workers = int(min(os.cpu_count() or 1, (memory * 1e9 - PROGRAM_BYTES) // (BYTES_PER_PIXEL * largest)))
@@ -152,7 +134,7 @@ def _cut_all(todo, out: Path, settings: Settings, records: dict[str, dict], faul
         pool.shutdown(cancel_futures=True)
 
 
-def _cut_one(name: str, source_file: Path, target_file: Path, out: Path, settings: Settings) -> dict | str:
+def _cut_one(name: str, source_file: Path, target_file: Path, out: Path, settings: PrepareSettings) -> dict | str:
     """Write one photograph's crops and its record; returns the record, or a sentence on why the pair can't be used."""
     try:
         source, target = read_pair(source_file, target_file)
@@ -206,7 +188,7 @@ def _check_direction(records: dict[str, dict], majority: float = 0.5) -> None:
 # --- after the work ---
 
 
-def _split(records: dict[str, dict], settings: Settings) -> dict:
+def _split(records: dict[str, dict], settings: PrepareSettings) -> dict:
     """{"train": {photograph: its crops}, "test": …, "size", "seed"}: by photograph, so that no photograph has crops in both."""
     names = [name for name, record in records.items() if record["crops"]]
     shuffled = sorted(names, key=lambda name: hashlib.sha256(f"{settings.seed} {name}".encode()).digest())
@@ -229,12 +211,10 @@ def _remove_strangers(out: Path, records: dict[str, dict]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with atomic_write(path) as file:
+        file.write(content)
 
 
 def _save_png(path: Path, image: Image.Image) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    image.save(temporary, "PNG")
-    os.replace(temporary, path)
+    with atomic_write(path) as file:
+        image.save(file, "PNG")

@@ -1,4 +1,4 @@
-"""What prepare-pairs found, in words and in one picture."""
+"""What prepare-pairs found, in words and in one image."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ddpm_utils.data.crops import LEAST_SHARE
 
-EXAMPLES, COLUMNS, GAP, HEADER = 8, 2, 4, 28  # examples at most, examples a row, pixels between pictures, pixels above them
+EXAMPLES, COLUMNS, GAP, HEADER = 8, 2, 4, 28  # examples at most, examples a row, pixels between images, pixels above them
 MOST_CHANGED = 0.5  # a photograph that differs in more was not retouched but toned
 
 
@@ -65,8 +65,8 @@ def _listed(title: str, items: list[str]) -> list[str]:
     return [f"{title}: {len(items)}", *(f"  {item}" for item in items)] if items else []
 
 
-def picture(out: Path, records: dict[str, dict]) -> Image.Image:
-    """Examples from different photographs: source, target and change mask side by side."""
+def examples(out: Path, records: dict[str, dict]) -> Image.Image:
+    """A sheet of examples from different photographs: source, target and change mask side by side."""
     names = [name for name, record in records.items() if record["crops"]]
     chosen = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(EXAMPLES, len(names))).round().astype(int))]
     files = [f"{name}_{k % len(records[name]['crops']):02d}.png" for k, name in enumerate(chosen)]

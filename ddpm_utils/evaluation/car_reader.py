@@ -1,7 +1,7 @@
-"""Chapter 08: a small network that reads toy cars: which part covers each pixel, and how deep it lies.
+"""Chapter 08: a small network that predicts the segmentation and depth of toy cars: which part covers each pixel, and how deep it lies.
 
-A generated picture has no truth that its segmentation or depth could be compared with. This reader stands in for it. What it scores on real
-pictures, whose truth is known, is the most that generated ones can be expected to.
+A generated image has no ground truth that its segmentation or depth could be compared with. This reader's predictions stand in for it. What
+they score on real images, whose ground truth is known, is the most that generated ones can be expected to.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from ddpm_utils.data.synthetic.vehicles import PARTS
 from ddpm_utils.unet import UNet, UNetConfig
 
 DEPTH_WEIGHT = 30.0  # of the squared error of depths, which are of the order of 0.1, beside the cross entropy of parts
-GRAIN = 0.05  # noise on the pictures in training, so that traces of a generator's own don't confuse it
+GRAIN = 0.05  # noise on the images in training, so that traces of a generator's own don't confuse it
 
 
 class Reading(NamedTuple):
@@ -40,7 +40,17 @@ class CarReader:
 def train_reader(cars: CarSet, steps: int, seed: int = 0, batch_size: int = 32, device: str = "cpu") -> CarReader:
     """A reader, trained on cars whose parts and depth are known; half of them mirrored."""
     generator = torch.Generator().manual_seed(seed)
-    config = UNetConfig(cars.size, 3, 32, (1, 2, 3), 1, (), False, groups=8, patch=2, extra_channels=len(PARTS) + 1 - 3)
+    config = UNetConfig(
+        image_size=cars.size,
+        width=32,
+        multipliers=(1, 2, 3),
+        blocks=1,
+        attention=(),
+        middle_attention=False,
+        groups=8,
+        patch=2,
+        extra_channels=len(PARTS) + 1 - 3,  # beside the 3 of an image: a score for each part, and the depth
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = UNet(config).to(device)

@@ -1,7 +1,7 @@
-"""Chapter 08: do generated toy cars do what their hints say?
+"""Chapter 08: do generated toy cars follow their hints?
 
-Four rows answer: the base without a control, and the right hint, must be told apart; shuffled hints, the same pictures measured against the
-hints of other cars, show what chance gives; real pictures show what is possible.
+Four rows are compared: the base without a control and the right hint, which must differ; shuffled hints, the same images measured against
+the hints of other cars, for what chance gives; real images, for what is possible.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ MEASURES = {
 def agreement(hint: str, images: Tensor, hints: Tensor, reader: CarReader | None = None) -> Tensor:
     """How well each image (B, 3, H, W) in [-1, 1] follows its hint (B, c, H, W), by the measure of this kind of hint: (B,).
 
-    Depths are compared after the mean of all hints is taken away: what every picture has, near below and far above, is no merit.
-    reader: reads parts and depths, needed for segmentation and depth.
+    Depths are compared after the mean of all hints is taken away: what every image has, near below and far above, is no merit.
+    reader: predicts parts and depths, needed for segmentation and depth.
     """
     if hint == "canny":
         return edge_agreement(canny(images), hints).f1
@@ -44,7 +44,7 @@ def agreement(hint: str, images: Tensor, hints: Tensor, reader: CarReader | None
     if hint not in MEASURES:
         raise InputError(f"there are measures for {', '.join(MEASURES)}, not for {hint!r}")
     if reader is None:
-        raise InputError(f"a reader must tell the {hint} of generated images; train one with train_reader")
+        raise InputError(f"a reader must predict the {hint} of generated images; train one with train_reader")
     found = reader(images)
     if hint == "segmentation":
         return mean_iou(found.parts, hints.argmax(1))

@@ -1,4 +1,4 @@
-"""Chapter 07: how close a set of generated images comes to real ones, as pure functions of their features.
+"""Chapter 07: distribution metrics, how close a set of generated images comes to real ones, as pure functions of their features.
 
 Features are (n, D) arrays, a row an image, from one network for both sets (features.py). Every result carries its n: all of these
 depend on it, and on the network, so that numbers compare only with the same of both. None of them is the FID, whose network isn't here.
@@ -59,7 +59,7 @@ class Coverage(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How often a classifier sees in a generated image the label that was asked for."""
+    """How often a classifier predicts for a generated image the label that it was drawn for."""
 
     share: float
     n: int
@@ -88,7 +88,7 @@ def kid_by_label(real: np.ndarray, real_label: np.ndarray, generated: np.ndarray
     """`mmd2` of real (N, D) and generated (M, D) of the same label, (N,) and (M,), averaged over the labels; at least 2 of each in both.
 
     For sets that hold each label equally often. `kid` takes its images for drawn by chance: between balanced sets it comes out below 0, since
-    two images of one set then share their label less often than two of different sets. It also sees an image of the wrong label for what it is.
+    two images of one set then share their label less often than two of different sets. An image of the wrong label also counts as one.
     """
     real, generated = checked(real, generated)
     real_label, label = np.asarray(real_label), np.asarray(label)

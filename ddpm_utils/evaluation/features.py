@@ -1,6 +1,6 @@
-"""Chapter 07: what a network sees in images, as rows of numbers that distribution_metrics.py compares.
+"""Chapter 07: features of images, activations of a trained network, a row an image, whose distributions distribution_metrics.py compares.
 
-For digits and the like: the layer before the last of the project's own classifier, which knows nothing but these classes. For colour images:
+For digits and the like: the layer before the last of the project's own classifier, trained on these classes alone. For colour images:
 EfficientNet-Lite0, trained on ImageNet, whose weights lie in a package (17 MB, Apache-2.0) that isn't installed by default.
 With a network connection torchmetrics computes the published FID and KID from uint8 images, with Inception's weights that it downloads.
 """
@@ -21,7 +21,7 @@ EFFICIENTNET_BATCH = 32
 
 @torch.no_grad()
 def classifier_features(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(features (n, D), log p(label | image) (n, classes)) of uint8 images (n, H, W, C), seen without noise, at t = 0."""
+    """(features (n, D), log p(label | image) (n, classes)) of uint8 images (n, H, W, C), without noise, at t = 0."""
     needed = (classifier.config.network.image_size,) * 2 + (classifier.config.network.channels,)
     if images.ndim != 4 or images.shape[1:] != needed or images.dtype != np.uint8:
         raise InputError(f"this classifier takes uint8 images (n, {', '.join(map(str, needed))}), got {images.dtype} {images.shape}")
@@ -30,9 +30,9 @@ def classifier_features(classifier: Classifier, images: np.ndarray) -> tuple[np.
     features, log_prob = [], []
     for start in range(0, len(images), BATCH):
         x = to_float(images[start : start + BATCH], classifier.config.mean, classifier.config.std).to(device)
-        seen = network.features(x, torch.zeros(len(x), dtype=torch.int64, device=device))  # (b, D)
-        features.append(seen.cpu().numpy())
-        log_prob.append(network.head(seen).log_softmax(1).cpu().numpy())
+        rows = network.features(x, torch.zeros(len(x), dtype=torch.int64, device=device))  # (b, D)
+        features.append(rows.cpu().numpy())
+        log_prob.append(network.head(rows).log_softmax(1).cpu().numpy())
     return np.concatenate(features), np.concatenate(log_prob)
 
 
@@ -49,6 +49,11 @@ def efficientnet_features(images: np.ndarray, device: str | torch.device = "cpu"
         maps = network.extract_features(to_float(np.stack(same_size)).to(device))  # (b, 1280, 7, 7)
         features.append(maps.mean((2, 3)).cpu().numpy())
     return np.concatenate(features)
+
+
+def features_of(images: np.ndarray, classifier: Classifier | None, device: str | torch.device = "cpu") -> np.ndarray:
+    """(n, D) features of uint8 images (n, H, W, C): the classifier's, or EfficientNet-Lite0's without one."""
+    return classifier_features(classifier, images)[0] if classifier else efficientnet_features(images, device)
 
 
 def efficientnet() -> nn.Module:

@@ -1,4 +1,4 @@
-"""Chapter 08: does an image do what its hint says? Edges matched one to one, recall, mean IoU, correlation of depths."""
+"""Chapter 08: does an image follow its hint? Edges matched one to one, recall, mean IoU, correlation of depths."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ddpm_utils.errors import InputError
 
 
 class EdgeAgreement(NamedTuple):
-    """Of each picture, (B,): the share of found edges with a partner in the truth, of true edges with one found, their harmonic mean."""
+    """Of each image, (B,): the share of found edges with a partner in the truth, of true edges with one found, their harmonic mean."""
 
     precision: Tensor
     recall: Tensor
@@ -36,7 +36,7 @@ def edge_agreement(found: Tensor, truth: Tensor, tolerance: int = 1) -> EdgeAgre
 
 
 def edge_recall(found: Tensor, hint: Tensor, tolerance: int = 1) -> Tensor:
-    """The share of each hint's ink (B, 1, H, W) that has an edge of the picture within `tolerance` pixels: (B,).
+    """The share of each hint's ink (B, 1, H, W) that has an edge of the image within `tolerance` pixels: (B,).
 
     For hints that leave things out or are thick, as lines and scribbles are: what is found beside them is no mistake.
     """
@@ -55,7 +55,7 @@ def mean_iou(found: Tensor, truth: Tensor, classes: int = len(PARTS)) -> Tensor:
 
 
 def depth_correlation(found: Tensor, truth: Tensor) -> Tensor:
-    """Pearson's correlation of depths (B, 1, H, W) or (B, H, W) over each picture: (B,); 0 where one of them is constant."""
+    """Pearson's correlation of depths (B, 1, H, W) or (B, H, W) over each image: (B,); 0 where one of them is constant."""
     a, b = (x.double().flatten(1) - x.double().flatten(1).mean(1, keepdim=True) for x in (found, truth))
     return ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-12)).float()
 
@@ -68,6 +68,6 @@ def _edge_pixels(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _matched(found: np.ndarray, truth: np.ndarray, tolerance: int) -> int:
-    """The largest number of pairs of edge pixels, one of each picture (H, W), that can be made without using a pixel twice."""
+    """The largest number of pairs of edge pixels, one of each image (H, W), that can be made without using a pixel twice."""
     near = cdist(np.argwhere(found), np.argwhere(truth)) <= tolerance
     return int((maximum_bipartite_matching(csr_array(near)) >= 0).sum()) if near.any() else 0

@@ -1,13 +1,15 @@
-"""Chapter 06: is a retoucher better than doing nothing? A table of image_metrics.py over pairs, whose row 1 is always the untouched source.
+"""Chapter 06: is a retoucher better than doing nothing? Full-reference metrics over pairs, in a table whose row 1 is the untouched source.
 
 A pair differs in a few per cent of its pixels, so an untouched copy already scores 38 to 45 dB: what counts is the PSNR inside the change mask,
 and what was lost outside of it. Pairs whose change mask is empty have nothing to retouch; they are kept out of every column but one, the share
 of their pixels that a method touched all the same.
 """
 
+import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from skimage import filters, restoration  # lazy: costs nothing until used
@@ -32,9 +34,9 @@ from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import GATE, STEPS, check_restorer, restore
 from ddpm_utils.sampling import timesteps
 
-BATCH = 16  # pictures at a time
+BATCH = 16  # images at a time
 
-# sources (B, H, W, 3) uint8 and the number of the first -> outputs, alike, and where they may differ, (B, H, W) bool, or None if unsaid
+# sources (B, H, W, 3) uint8 and the number of the first -> outputs, alike, and where they may differ, (B, H, W) bool, or None if not predicted
 Retouch = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray | None]]
 
 
@@ -42,7 +44,7 @@ Retouch = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray | None]]
 class Method:
     name: str
     retouch: Retouch
-    steps: int = 0  # calls of a network for one picture, over all samples
+    steps: int = 0  # sampling steps (NFE) for one image, over all samples
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,15 @@ class Row:
     name: str
     pairs: int  # measured
     changed: int  # of them, those whose change mask isn't empty; the next six columns are of these
-    psnr: float  # dB, mean over pictures (see metrics.mean_psnr)
+    psnr: float  # dB, mean over images (see image_metrics.mean_psnr)
     psnr_in: float  # dB, inside the change masks
     psnr_out: float  # dB, outside of them
     identical: float  # share of the pixels outside the change masks that are the source's, bit by bit
-    ssim: float  # mean over pictures
-    gradient: float  # gradient energy in the mask, output / target; median over pictures, since a flat target makes it huge
+    ssim: float  # mean over images
+    gradient: float  # gradient energy in the mask, output / target; median over images, since a flat target makes it huge
     false_changes: float  # share of the pixels touched in pairs where nothing should change
     steps: int
-    seconds: float  # per picture, in batches of up to BATCH
+    seconds: float  # per image, in batches of up to BATCH
     precision: float  # of the predicted change mask, all pairs' pixels pooled
     recall: float
     iou: float
@@ -92,14 +94,14 @@ def baselines() -> list[Method]:
 
 
 def model_methods(model: Model, name: str = "", steps: int | None = None, samples: int = 8, seed: int = 0) -> list[Method]:
-    """A restoration model as it answers at once, and, if its form draws samples, as the mean of `samples` of them.
+    """A restoration model with one sample, and, if its form draws samples, with the mean of `samples` of them.
 
-    name: instead of the form. steps: calls of the network for a sample (default: the form's own). Raises InputError for other models.
+    name: instead of the form. steps: sampling steps for a sample (default: the form's own). Raises InputError for other models.
     """
     check_restorer(model)
     form = model.config.form
-    calls = STEPS[form] if steps is None or form == "regression" else steps
-    timesteps(model.config.timesteps, calls)  # refuses wrong numbers before any work
+    nfe = STEPS[form] if steps is None or form == "regression" else steps
+    timesteps(model.config.timesteps, nfe)  # refuses wrong numbers before any work
     device = next(model.network.parameters()).device
 
     def mean_of(drawn: int) -> Retouch:
@@ -112,17 +114,36 @@ def model_methods(model: Model, name: str = "", steps: int | None = None, sample
 
         return retouch
 
-    methods = [Method(name or form, mean_of(1), calls)]
+    methods = [Method(name or form, mean_of(1), nfe)]
     if samples > 1 and form != "regression":
-        methods.append(Method(f"{name or form}, mean of {samples}", mean_of(samples), calls * samples))
+        methods.append(Method(f"{name or form}, mean of {samples}", mean_of(samples), nfe * samples))
     return methods
+
+
+def methods_of(models: dict[str, Model], steps: int | None = None, samples: int = 8, seed: int = 0) -> list[Method]:
+    """`model_methods` of all models {file: model}, named after their form, or form and file where forms repeat."""
+    forms = [model.config.form for model in models.values()]
+    methods = []
+    for file, model in models.items():
+        form = model.config.form
+        name = f"{form} ({file})" if forms.count(form) > 1 else form
+        methods += model_methods(model, name, steps, samples, seed)
+    return methods
+
+
+def common_size(models: dict[str, Model]) -> int | None:
+    """The one size in pixels that all models were trained at, None without models; InputError if there are several."""
+    sizes = sorted({model.config.network.image_size for model in models.values()})
+    if len(sizes) > 1:
+        raise InputError(f"the models were trained at different sizes ({', '.join(map(str, sizes))} px); choose one with --img-size")
+    return sizes[0] if sizes else None
 
 
 # --- figures ---
 
 
 def evaluate_rows(pairs: PairSet, methods: list[Method]) -> list[Row]:
-    """The figures of every method over all pairs; row 1 is the copy. Raises InputError for no pairs, or pictures that don't fit together."""
+    """The figures of every method over all pairs; row 1 is the copy. Raises InputError for no pairs, or images that don't fit together."""
     _check_pairs(pairs)
     copy = Method("copy", lambda sources, start: (sources, None))
     return [_row(pairs, method) for method in (copy, *methods)]
@@ -146,7 +167,7 @@ def _row(pairs: PairSet, method: Method) -> Row:
 
 
 def _figures(output: np.ndarray, source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """Of one picture, all that can be measured: (H, W, 3) uint8 each, and its change mask (H, W) bool."""
+    """Of one image, all that can be measured: (H, W, 3) uint8 each, and its change mask (H, W) bool."""
     if not mask.any():
         return {"false_changes": 1 - bit_identical_share(output, source)}
     return {
@@ -169,7 +190,7 @@ def _over_known(summary: Callable) -> Callable[[list[float]], float]:
     return of
 
 
-# one picture's figures -> the row's
+# one image's figures -> the row's
 SUMMARIES = {
     **dict.fromkeys(("psnr", "psnr_in", "psnr_out"), mean_psnr),
     **dict.fromkeys(("identical", "ssim", "false_changes"), _over_known(np.mean)),
@@ -179,7 +200,7 @@ SUMMARIES = {
 
 def _check_pairs(pairs: PairSet) -> None:
     if not len(pairs):
-        raise InputError("there are no pairs to evaluate; at least one picture with its retouched version is needed")
+        raise InputError("there are no pairs to evaluate; at least one image with its retouched version is needed")
     if pairs.sources.shape != pairs.images.shape or pairs.masks.shape != pairs.images.shape[:3]:
         raise InputError(
             "sources, targets and change masks must be of one size, got "
@@ -187,7 +208,7 @@ def _check_pairs(pairs: PairSet) -> None:
         )
     height, width = pairs.images.shape[1:3]
     if min(height, width) < SSIM_WINDOW:
-        raise InputError(f"pictures must be at least {SSIM_WINDOW} px wide and high to be evaluated, got {width} x {height}")
+        raise InputError(f"images must be at least {SSIM_WINDOW} px wide and high to be evaluated, got {width} x {height}")
 
 
 # --- words ---
@@ -196,7 +217,7 @@ def _check_pairs(pairs: PairSet) -> None:
 def table(rows: list[Row]) -> str:
     """The rows as a Markdown table, and below it what was measured over what."""
     lines = [
-        "| method | PSNR | in mask | outside | bit-identical outside | SSIM | gradient ratio | false changes | steps | s per picture |",
+        "| method | PSNR | in mask | outside | bit-identical outside | SSIM | gradient ratio | false changes | steps | s per image |",
         "|---|" + "---:|" * 9,
     ]
     for r in rows:
@@ -206,11 +227,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join([*lines, "", f"{caption(rows[0])}."])
 
 
+def write_csv(rows: list[Row], path: Path) -> None:
+    """All figures of all rows with all digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
 def caption(row: Row) -> str:
     """What the figures were measured over, in words."""
     unchanged = row.pairs - row.changed
     left_out = f"; the {unchanged} with an empty change mask count only as false changes (share of pixels touched)" if unchanged else ""
-    return f"n = {row.pairs} pairs, {row.changed} of them changed{left_out}; PSNR in dB, mean over pictures"
+    return f"n = {row.pairs} pairs, {row.changed} of them changed{left_out}; PSNR in dB, mean over images"
 
 
 def verdicts(rows: list[Row]) -> list[str]:

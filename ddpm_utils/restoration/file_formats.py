@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
+from ddpm_utils.data.images import ORIENTATION
 from ddpm_utils.errors import InputError
 
 COLOURS = {"L": 1, "LA": 1, "I;16": 1, "RGB": 3, "RGBA": 3}  # modes that can be retouched, and how many channels of them are colour
-ORIENTATION = 0x0112  # EXIF tag: which way up
 
 
 @dataclass(frozen=True)
-class Photo:
+class Photograph:
     """A photograph in a file."""
 
     path: Path
@@ -34,28 +34,28 @@ class Photo:
     note: str = ""  # what won't be in the result, in words
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Pillow's picture, not decoded yet. 90 to 179 megapixels come without its warning: they are large, but welcome."""
+def open_image(path: Path) -> Image.Image:
+    """Pillow's image, not decoded yet. 90 to 179 megapixels come without its warning: they are large, but welcome."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(path)
 
 
-def _encode(picture: np.ndarray | Image.Image, kind: str, **options) -> bytes:
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+def _encode(image: np.ndarray | Image.Image, kind: str, **options) -> bytes:
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def _bmp(path: Path, array: np.ndarray) -> bytes:
-    with open_picture(path) as source:
+    with open_image(path) as source:
         return _encode(array, "BMP", dpi=source.info.get("dpi", (96, 96)))
 
 
 def _webp(path: Path, array: np.ndarray) -> bytes:
-    with open_picture(path) as source:
+    with open_image(path) as source:
         kept = {name: source.info[name] for name in ("exif", "icc_profile", "xmp") if name in source.info}
     return _encode(array, "WEBP", lossless=True, exact=True, **kept)  # exact: colours under full transparency, too
 
@@ -64,41 +64,41 @@ def _webp(path: Path, array: np.ndarray) -> bytes:
 
 
 def _jpeg(path: Path, array: np.ndarray) -> bytes:
-    """The source's application segments and comments, and the new picture with the source's quantization tables and subsampling."""
-    with open_picture(path) as source:
+    """The source's application segments and comments, and the new image with the source's quantization tables and subsampling."""
+    with open_image(path) as source:
         sampling = JpegImagePlugin.get_sampling(source)  # 0: 4:4:4, 1: 4:2:2, 2: 4:2:0, -1: grey, or unusual and then 4:4:4
         options = {"qtables": source.quantization, "subsampling": max(0, sampling), "progressive": "progressive" in source.info}
         as_rgb = source.info.get("adobe_transform") == 0 or source.layer[0][0] == ord("R")
-    picture = array if array.shape[2] == 1 or as_rgb else _changed_planes(path, array, 2 if sampling == 2 else 1)
-    new = _encode(picture, "JPEG", optimize=True, **options)
+    image = array if array.shape[2] == 1 or as_rgb else _changed_planes(path, array, 2 if sampling == 2 else 1)
+    new = _encode(image, "JPEG", optimize=True, **options)
     about = [part for marker, part in _segments(path.read_bytes()) if _is_metadata(marker) and not _describes_coding(marker, part)]
     coding = [part for marker, part in _segments(new) if not _is_metadata(marker)]
     return b"".join([b"\xff\xd8", *about, *coding])
 
 
 def _changed_planes(path: Path, array: np.ndarray, step: int) -> Image.Image:
-    """The luminance and colour planes that lie in a JPEG, with what `array` (H, W, 3) changes added, as a YCbCr picture.
+    """The luminance and colour planes that lie in a JPEG, with what `array` (H, W, 3) changes added, as a YCbCr image.
 
     Through RGB, planes would be rounded, and colours of half the size (step 2) smoothed at each opening: every pixel would move a little.
     These are quantized to the very numbers of the source wherever nothing changed. Decoded at half the scale, libjpeg gives such colours
     unsmoothed; repeated `step` times they come out of the encoder's mean as they were.
     """
     height, width = array.shape[:2]
-    with open_picture(path) as source:
+    with open_image(path) as source:
         source.draft("YCbCr", (width, height))
         planes = [np.array(plane) for plane in source.split()]
     if step == 2:
-        with open_picture(path) as source:
+        with open_image(path) as source:
             source.draft("YCbCr", (width // 2, height // 2))
             planes[1:] = [np.array(plane) for plane in source.split()[1:]]
-    with open_picture(path) as source:
+    with open_image(path) as source:
         _add_difference(planes, np.asarray(source), array, step)
     full = (plane if size == 1 else plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane, size in zip(planes, (1, step, step)))
     return Image.merge("YCbCr", [Image.fromarray(plane) for plane in full])
 
 
 def _add_difference(planes: list[np.ndarray], before: np.ndarray, after: np.ndarray, step: int) -> None:
-    """Add to the planes, in place and in strips, by what two RGB pictures (H, W, 3) differ; the last two planes have a `step`-th of the size."""
+    """Add to the planes, in place and in strips, by what two RGB images (H, W, 3) differ; the last two planes have a `step`-th of the size."""
     height = len(before)
     for top in range(0, height, 512):
         rows = slice(top, min(top + 512, height))
@@ -135,12 +135,12 @@ def _is_metadata(marker: int) -> bool:
 
 
 def _describes_coding(marker: int, part: bytes) -> bool:
-    """Adobe's segment tells how colours are coded, which is new; the index of several pictures points at those that are gone."""
+    """Adobe's segment tells how colours are coded, which is new; the index of several images points at those that are gone."""
     return marker == 0xEE or (marker == 0xE2 and part[4:8] == b"MPF\0")
 
 
 def more_behind_jpeg(path: Path) -> bool:
-    """Whether anything but zeros lies behind the picture's end: phones put gain maps, previews and films there."""
+    """Whether anything but zeros lies behind the image's end: phones put gain maps, previews and films there."""
     *_, (_, scan) = _segments(path.read_bytes())
     return bool(scan[scan.find(b"\xff\xd9") + 2 :].strip(b"\0"))
 
@@ -164,7 +164,7 @@ def _png(path: Path, array: np.ndarray) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(name, whole chunk) for every chunk of a PNG up to the last; what lies behind it is no part of the picture."""
+    """(name, whole chunk) for every chunk of a PNG up to the last; what lies behind it is no part of the image."""
     at, name = 8, b""
     while name != b"IEND":
         end = at + 12 + struct.unpack_from(">I", data, at)[0]
@@ -183,7 +183,7 @@ def read_deep_png(path: Path) -> np.ndarray:
     """16-bit colour, (H, W, 3 or 4) uint16. Pillow keeps the high bytes only; told that the low ones are those, it keeps them."""
     halves = []
     for order in ("B", "L"):
-        with open_picture(path) as image:
+        with open_image(path) as image:
             image.tile = [image.tile[0]._replace(args=f"{image.mode};16{order}")]
             halves.append(np.asarray(image))
     return (halves[0].astype(np.uint16) << 8) | halves[1]
@@ -233,39 +233,39 @@ KINDS = {"JPEG": _jpeg, "MPO": _jpeg, "PNG": _png, "TIFF": _tiff, "WEBP": _webp,
 # --- reading ---
 
 
-def parse(path: Path) -> Photo:
+def parse(path: Path) -> Photograph:
     """The photograph in a file, upright. InputError for a kind that can't be written back; anything else that Pillow raises is damage."""
-    with open_picture(path) as image:
+    with open_image(path) as image:
         kind, mode = image.format, image.mode
         _check_kind(path, image)
         if kind == "TIFF":
             with tiff_page(path) as page:
-                return _photo(path, kind, page.asarray(), 3 if page.photometric == 2 else 1, page.tags.valueof(ORIENTATION, 1))
+                return _photograph(path, kind, page.asarray(), 3 if page.photometric == 2 else 1, page.tags.valueof(ORIENTATION, 1))
         deep_colour = kind == "PNG" and png_depth(path) == 16 and mode != "I;16"
         array = read_deep_png(path) if deep_colour else np.asarray(image)
         more = kind in ("JPEG", "MPO") and more_behind_jpeg(path)
-        note = "what lies behind its first picture, such as a gain map or a film, isn't kept" if more else ""
-        return _photo(path, kind, array, COLOURS[mode], image.getexif().get(ORIENTATION, 1), note)
+        note = "what lies behind its first image, such as a gain map or a film, isn't kept" if more else ""
+        return _photograph(path, kind, array, COLOURS[mode], image.getexif().get(ORIENTATION, 1), note)
 
 
-def _photo(path: Path, kind: str, array: np.ndarray, colours: int, orientation: int, note: str = "") -> Photo:
+def _photograph(path: Path, kind: str, array: np.ndarray, colours: int, orientation: int, note: str = "") -> Photograph:
     array = array[..., None] if array.ndim == 2 else array  # (H', W', C)
     orientation = orientation if orientation in range(1, 9) else 1  # the standard's default
-    return Photo(path, kind, upright(array[..., :colours], orientation), array[..., colours:], orientation, note)
+    return Photograph(path, kind, upright(array[..., :colours], orientation), array[..., colours:], orientation, note)
 
 
 def _check_kind(path: Path, image: Image.Image) -> None:
     """Refuse what can't be written back as it was."""
     name, kind = str(path), image.format
     if kind not in KINDS:
-        raise InputError(f"{name!r} holds a {image.format} picture; JPEG, PNG, TIFF, WebP and BMP can be retouched")
+        raise InputError(f"{name!r} holds a {image.format} image; JPEG, PNG, TIFF, WebP and BMP can be retouched")
     if getattr(image, "n_frames", 1) > 1 and kind != "MPO":
-        raise InputError(f"{name!r} holds {image.n_frames} pictures, an animation or pages; only single ones can be retouched")
+        raise InputError(f"{name!r} holds {image.n_frames} images, an animation or pages; only single ones can be retouched")
     if image.mode == "CMYK":
         raise InputError(f"{name!r} is CMYK, made for print; convert it to RGB first, with its colour profile")
     if image.mode == "P":
-        raise InputError(f"{name!r} has a palette of at most 256 colours, too few for a retouched picture; convert it to RGB first")
-    if image.mode not in COLOURS and kind != "TIFF":  # a TIFF is looked at more closely
+        raise InputError(f"{name!r} has a palette of at most 256 colours, too few for a retouched photograph; convert it to RGB first")
+    if image.mode not in COLOURS and kind != "TIFF":  # tiff_page checks a TIFF's
         raise InputError(f"{name!r} has pixels of mode {image.mode!r}; convert it to RGB or grey of 8 or 16 bits first")
     if "transparency" in image.info:
         raise InputError(f"{name!r} marks one colour as transparent, and retouching changes colours; give it an alpha channel first")

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from ddpm_utils.data.images import read_rgb
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.file_formats import KINDS, Photo, as_stored, parse
+from ddpm_utils.restoration.file_formats import KINDS, Photograph, as_stored, parse
 from ddpm_utils.runtime.files import atomic_write
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
@@ -30,7 +30,7 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 # --- reading ---
 
 
-def read_photo(path: Path) -> Photo:
+def read_photograph(path: Path) -> Photograph:
     """Read a photograph. Raises InputError, with one sentence, for all that can't be read, or not be written again without a loss."""
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
@@ -49,7 +49,7 @@ def read_photo(path: Path) -> Photo:
     except InputError:
         raise
     except Exception as error:  # damaged bytes make Pillow raise almost anything
-        raise InputError(f"{str(path)!r} is damaged or no picture ({type(error).__name__}: {error}); restore a whole copy of it") from error
+        raise InputError(f"{str(path)!r} is damaged or no image ({type(error).__name__}: {error}); restore a whole copy of it") from error
 
 
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
             else:
                 mask = read_rgb(path).convert("L")
     except Exception as error:  # as above
-        raise InputError(f"the mask {str(path)!r} can't be read ({type(error).__name__}: {error}); it should be a picture") from error
+        raise InputError(f"the mask {str(path)!r} can't be read ({type(error).__name__}: {error}); it should be an image") from error
     if abs(mask.width * height - mask.height * width) > max(height, width):  # more than a pixel off
         raise InputError(
             f"the mask {str(path)!r} is {mask.width}x{mask.height}, its photograph {width}x{height}; give it the same size or proportions"
@@ -77,15 +77,15 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
 # --- writing ---
 
 
-def write_photo(photo: Photo, pixels: np.ndarray, path: Path) -> None:
-    """Write the photo with other pixels (upright, as `photo.pixels`) to `path`, in the kind of its source. It appears whole or not at all."""
-    if np.array_equal(pixels, photo.pixels):
-        data = photo.path.read_bytes()
+def write_photograph(photograph: Photograph, pixels: np.ndarray, path: Path) -> None:
+    """Write the photograph with other pixels (upright, as its own) to `path`, in the kind of its source. It appears whole or not at all."""
+    if np.array_equal(pixels, photograph.pixels):
+        data = photograph.path.read_bytes()
     else:
-        stored = as_stored(pixels, photo.orientation)
-        if photo.alpha.size:
-            stored = np.concatenate([stored, photo.alpha], 2)
-        data = KINDS[photo.kind](photo.path, stored)
+        stored = as_stored(pixels, photograph.orientation)
+        if photograph.alpha.size:
+            stored = np.concatenate([stored, photograph.alpha], 2)
+        data = KINDS[photograph.kind](photograph.path, stored)
     with atomic_write(Path(path)) as file:
         file.write(data)
 

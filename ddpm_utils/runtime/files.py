@@ -24,12 +24,27 @@ def check_folder_can_be(folder: Path) -> None:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """`with atomic_write(path) as file:` the file appears under its name whole and flushed to disk, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    with _renamed(path.with_name(f".{path.name}.tmp"), path) as temporary, open(temporary, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """`with atomic_path(path) as temporary:` what is written to the file `temporary` appears as `path` when the block ends well.
+
+    For libraries that want a name with the right ending, and for caches: the name is this process's own, so that several may write at once.
+    """
+    with _renamed(path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}"), path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
+    """The file `temporary` becomes `path` when the block ends well, and is removed otherwise."""
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

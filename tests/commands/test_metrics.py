@@ -10,9 +10,9 @@ from PIL import Image
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.classifier import load_classifier, save_classifier
-from ddpm_utils.commands.metrics import with_channels
 from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.data.sources import load_images
+from ddpm_utils.evaluation.comparable_sets import with_channels
 from ddpm_utils.evaluation.distribution_metrics import coverage, kid
 from ddpm_utils.evaluation.features import classifier_features
 from ddpm_utils.training.tasks.classification import new_classifier

@@ -11,11 +11,11 @@ from retouch_record import large_photograph, measure, random_model
 
 from ddpm_utils import models
 from ddpm_utils.__main__ import main
-from ddpm_utils.commands import retouch as command
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.models import load_model, save_model
-from ddpm_utils.restoration.full_resolution import retouch
-from ddpm_utils.restoration.photos import read_photo
+from ddpm_utils.restoration import photos, retouch
+from ddpm_utils.restoration.photos import read_photograph
+from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.unet import UNet, UNetConfig
 
 
@@ -25,25 +25,25 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return skimage.data.coffee()[100:196, 200:320]
 
 
 @pytest.fixture
-def photo(tmp_path, picture):
+def photo(tmp_path, image):
     path = tmp_path / "photo.png"
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
     return path
 
 
 @pytest.fixture
-def folder(tmp_path, picture):
+def folder(tmp_path, image):
     """Three good photographs, one of them in a subfolder, one broken, and a file that is none."""
     root = tmp_path / "photos"
     (root / "of a day").mkdir(parents=True)
-    Image.fromarray(picture).save(root / "a.png")
-    Image.fromarray(picture).save(root / "b.jpg", quality=95)
-    Image.fromarray(picture[::-1]).save(root / "of a day" / "c.png")
+    Image.fromarray(image).save(root / "a.png")
+    Image.fromarray(image).save(root / "b.jpg", quality=95)
+    Image.fromarray(image[::-1]).save(root / "of a day" / "c.png")
     (root / "broken.jpg").write_bytes((root / "b.jpg").read_bytes()[:900])
     (root / "notes.txt").write_text("not a photograph")
     return root
@@ -69,15 +69,15 @@ def pixels(path):
         (("--detail", "--short-side", "24"), {"detail": True, "short_side": 24}),
     ],
 )
-def test_the_command_does_what_the_function_does(model, photo, picture, tmp_path, capsys, flags, settings):
+def test_the_command_does_what_the_function_does(model, photo, image, tmp_path, capsys, flags, settings):
     out = tmp_path / "new" / "out.png"
     assert run(model, photo, "--out", out, *flags) == 0
-    expected = retouch(load_model(model), picture, **settings)
+    expected = retouch(load_model(model), image, RetouchSettings(**settings))
     assert np.array_equal(pixels(out), expected)
-    share = (expected != picture).any(2).mean()
+    share = (expected != image).any(2).mean()
     assert 0.5 < share < 1
     assert f"photo.png: {share:.1%} of the pixels changed" in capsys.readouterr().out
-    assert np.array_equal(pixels(photo), picture), "the source stays"
+    assert np.array_equal(pixels(photo), image), "the source stays"
 
 
 def test_without_a_model_the_shipped_one_is_used(model, photo, tmp_path, monkeypatch, capsys):
@@ -92,31 +92,31 @@ def test_without_a_model_the_shipped_one_is_used(model, photo, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
-def test_strength_0_gives_the_file_itself(model, picture, tmp_path, capsys, ending):
-    Image.fromarray(picture).save(tmp_path / f"photo{ending}")
+def test_strength_0_gives_the_file_itself(model, image, tmp_path, capsys, ending):
+    Image.fromarray(image).save(tmp_path / f"photo{ending}")
     assert run(model, tmp_path / f"photo{ending}", "--out", tmp_path / f"out{ending}", "--strength", 0) == 0
     assert (tmp_path / f"out{ending}").read_bytes() == (tmp_path / f"photo{ending}").read_bytes()
     assert "0.0% of the pixels changed" in capsys.readouterr().out
 
 
-def test_a_mask_is_painted_on_the_photograph_as_it_is_seen(model, picture, tmp_path):
+def test_a_mask_is_painted_on_the_photograph_as_it_is_seen(model, image, tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6  # lies on its side in the file
-    Image.fromarray(np.ascontiguousarray(np.rot90(picture))).save(tmp_path / "photo.png", exif=turned)
+    Image.fromarray(np.ascontiguousarray(np.rot90(image))).save(tmp_path / "photo.png", exif=turned)
     Image.fromarray(np.repeat(np.uint8([0, 255]), 60)[None].repeat(96, 0)).save(tmp_path / "mask.png")
     assert run(model, tmp_path / "photo.png", "--out", tmp_path / "out.png", "--mask", tmp_path / "mask.png") == 0
-    result = read_photo(tmp_path / "out.png")
+    result = read_photograph(tmp_path / "out.png")
     assert result.orientation == 6
-    changed = (result.pixels != picture).any(2)
+    changed = (result.pixels != image).any(2)
     assert changed.shape == (96, 120)
     assert not changed[:, :60].any()
     assert changed[:, 60:].mean() > 0.5
 
 
-def test_alpha_grey_and_16_bits_go_through(model, picture, tmp_path):
+def test_alpha_grey_and_16_bits_go_through(model, image, tmp_path):
     alpha = np.arange(96 * 120, dtype=np.uint8).reshape(96, 120, 1)
-    kinds = {"rgba": np.dstack([picture, alpha]), "grey": picture[..., 1], "la": np.dstack([picture[..., 1], alpha])}
-    kinds["deep"] = picture[..., 1].astype(np.uint16) * 257
+    kinds = {"rgba": np.dstack([image, alpha]), "grey": image[..., 1], "la": np.dstack([image[..., 1], alpha])}
+    kinds["deep"] = image[..., 1].astype(np.uint16) * 257
     for name, array in kinds.items():
         Image.fromarray(array).save(tmp_path / f"{name}.png")
         assert run(model, tmp_path / f"{name}.png", "--out", tmp_path / f"{name}-out.png") == 0
@@ -128,12 +128,12 @@ def test_alpha_grey_and_16_bits_go_through(model, picture, tmp_path):
             assert np.array_equal(after[..., -1:], alpha)
 
 
-def test_side_by_side_shows_before_and_after(model, photo, picture, tmp_path):
+def test_side_by_side_shows_before_and_after(model, photo, image, tmp_path):
     for ending in ("png", "jpg"):
         assert run(model, photo, "--out", tmp_path / f"{ending}.png", "--side-by-side", tmp_path / f"sheet.{ending}") == 0
     sheet = pixels(tmp_path / "sheet.png")
     assert sheet.shape == (96 + 20, 3 * 120 + 16, 3)
-    assert np.array_equal(sheet[20:, :120], picture)
+    assert np.array_equal(sheet[20:, :120], image)
     assert np.array_equal(sheet[20:, 128:248], pixels(tmp_path / "png.png"))
     assert Image.open(tmp_path / "sheet.jpg").format == "JPEG"
 
@@ -156,7 +156,7 @@ def test_a_broken_file_does_not_lose_the_others(model, folder, tmp_path, capsys)
 
 
 def test_what_is_done_stays_unless_asked(model, folder, capsys):
-    out = folder / "retouched"  # inside the folder: its pictures aren't photographs of the next run
+    out = folder / "retouched"  # inside the folder: its images aren't photographs of the next run
     (folder / "broken.jpg").unlink()
     assert run(model, folder, "--out", out) == 0
     first = {p: p.stat().st_mtime_ns for p in out.rglob("*.*")}
@@ -180,15 +180,15 @@ def test_ctrl_c_leaves_what_is_finished(model, folder, tmp_path, monkeypatch, ca
         seen.append(path)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return read_photo(path)
+        return read_photograph(path)
 
-    monkeypatch.setattr(command, "read_photo", interrupted)
+    monkeypatch.setattr(photos, "read_photograph", interrupted)
     (folder / "broken.jpg").unlink()
     assert run(model, folder, "--out", tmp_path / "out") == 130
     assert sorted(p.name for p in (tmp_path / "out").rglob("*") if p.is_file()) == ["a.png", "b.jpg"]
 
 
-def test_every_photograph_of_a_folder_has_its_mask(model, folder, tmp_path, picture, capsys):
+def test_every_photograph_of_a_folder_has_its_mask(model, folder, tmp_path, image, capsys):
     masks = tmp_path / "masks"
     (masks / "of a day").mkdir(parents=True)
     half = Image.fromarray(np.repeat(np.uint8([0, 255]), 60)[None].repeat(96, 0))
@@ -197,7 +197,7 @@ def test_every_photograph_of_a_folder_has_its_mask(model, folder, tmp_path, pict
     assert run(model, folder, "--out", tmp_path / "out", "--mask", masks) == 1
     assert "2 retouched, 2 failed" in (said := capsys.readouterr().out)
     assert "b.jpg: there is no mask" in said, "one without a mask isn't retouched everywhere instead"
-    for name, before in (("a.png", picture), ("of a day/c.png", picture[::-1])):
+    for name, before in (("a.png", image), ("of a day/c.png", image[::-1])):
         changed = (pixels(tmp_path / "out" / name) != before).any(2)
         assert not changed[:, :60].any()
         assert changed[:, 60:].any()

@@ -8,7 +8,7 @@ from torch.distributions import Normal
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.models import Model
 from ddpm_utils.restoration import formulations as forms
-from ddpm_utils.restoration.formulations import RESIDUAL_SCALE, corrupt, restoration_steps, shift_fractions
+from ddpm_utils.restoration.formulations import RESIDUAL_SCALE, restoration_steps, shift_fractions, x_t_of
 from ddpm_utils.unet import UNetConfig
 
 KAPPA = 0.3
@@ -64,7 +64,7 @@ def test_small_steps_of_the_anchored_chain_add_up_to_its_closed_form():
         step = eta[t] - before
         mean, variance, before = mean + step * (source - x0), variance + KAPPA**2 * step, eta[t]
         index = torch.tensor([t])
-        still, moved = (corrupt(config, source, x0, index, eps) for eps in (torch.zeros_like(x0), torch.ones_like(x0)))
+        still, moved = (x_t_of(config, source, x0, index, eps) for eps in (torch.zeros_like(x0), torch.ones_like(x0)))
         assert (still - mean).abs().item() < 1e-12
         assert ((moved - still).square() - variance).abs().item() < 1e-12
 

@@ -35,10 +35,10 @@ def write_pairs(root, pairs, source="src", target="gt", ending=".jpg"):
     return root / source, root / target
 
 
-def through_jpeg(picture, quality=95):
-    """The picture as it comes back from a JPEG."""
+def through_jpeg(image, quality=95):
+    """The image as it comes back from a JPEG."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import OF_FORMS, Generation, Restoration, TrainConfig
 from ddpm_utils.data.pairs import PairSet, change_mask
 from ddpm_utils.models import Model
 from ddpm_utils.unet import UNet, UNetConfig
@@ -24,10 +24,16 @@ def make_pairs(n=3, unchanged=0, size=SIZE):
     return PairSet(targets, sources=sources, masks=np.stack([change_mask(a, b) for a, b in zip(sources, targets)]))
 
 
+def restoration(form, prediction="v", **changes):
+    """Settings of this form, T = 100, with this prediction where it has one."""
+    named = {"timesteps": 100, "prediction": prediction, **changes}
+    return Restoration(form=form, **{name: value for name, value in named.items() if name in ("loss", "mask_weight", *OF_FORMS[form])})
+
+
 def make_model(form, seed=None, bias=None):
     """A fresh restoration model, which says zero; with a seed, one with random weights; bias: of the mask's logit."""
     sizes = UNetConfig(SIZE, 3, 8, (1, 2), 1, (), groups=4, condition_channels=3 if form else 0, extra_channels=1 if form else 0)
-    config = TrainConfig(network=sizes, form=form, prediction="v", timesteps=100)
+    config = TrainConfig(network=sizes, task=restoration(form) if form else Generation())
     network = UNet(sizes).eval()
     with torch.no_grad():
         if seed is not None:

@@ -11,7 +11,7 @@ LIFT = "tests/unit/restoration/test_full_resolution.py"
 RESTORATION = {
     "restoration/formulations.py": [
         ("the anchored chain leads away from the source", "x0 + eta * (source - x0)", "x0 + eta * (x0 - source)", FORMS),
-        ("noise of the anchored chain grows with eta", "config.kappa * eta.sqrt() * eps", "config.kappa * eta * eps", FORMS),
+        ("noise of the anchored chain grows with eta", "task.kappa * eta.sqrt() * eps", "task.kappa * eta * eps", FORMS),
         ("a step back forgets what x_t has already lost", "(etas[s] * (1 - etas[s] / etas[t])).sqrt()", "etas[s].sqrt()", FORMS),
         ("a step back keeps the wrong share of x_t", "kept = (etas[s] / etas[t]).to(x)", "kept = (1 - etas[s] / etas[t]).to(x)", FORMS),
         (
@@ -21,11 +21,11 @@ RESTORATION = {
             FORMS,
             PUBLISHED,
         ),
-        ("regression hears of a timestep", 'torch.zeros_like(t) if config.form == "regression" else t', "t", FORMS),
+        ("regression is given a timestep", 'torch.zeros_like(t) if task.form == "regression" else t', "t", FORMS),
         ("the gate has no ramp", "((mask - low) / (high - low)).clamp(0, 1)", "(mask > low).to(mask)", FORMS),
         ("the gate never closes", "(high - low)).clamp(0, 1)", "(high - low)).clamp(0.01, 1)", FORMS + " " + LIFT),
-        ("retouched pixels weigh no more than others", "(1 + config.mask_weight * region)", "(1 + 0 * region)", FORMS),
-        ("the answer is the last draw, not the mean", "gate(mask) * drawn.mean(0)", "gate(mask) * drawn[-1]", FORMS),
+        ("retouched pixels weigh no more than others", "(1 + task.mask_weight * region)", "(1 + 0 * region)", FORMS),
+        ("the result is the last sample, not the mean", "gate(mask) * drawn.mean(0)", "gate(mask) * drawn[-1]", FORMS),
     ],
     "data/pairs.py": [
         ("the change mask takes single pixels of noise", "ndimage.binary_opening(differs, np.ones((3, 3), bool))", "differs", PAIRS),
@@ -43,7 +43,7 @@ RESTORATION = {
         ("PSNR for a data range of 1", "10 * np.log10(data_range**2 / mse)", "10 * np.log10(1 / mse)", METRICS, PUBLISHED),
     ],
     "restoration/full_resolution.py": [
-        ("the picture is lifted at the wrong strength", "residual * (strength * brightest / 2)", "residual * (strength * brightest)", LIFT),
+        ("the image is lifted at the wrong strength", "residual * (strength * brightest / 2)", "residual * (strength * brightest)", LIFT),
         (
             "the last border has no tile",
             "max(1, count - 1)) for k in range(count)]",
@@ -51,7 +51,7 @@ RESTORATION = {
             LIFT,
             PUBLISHED,
         ),
-        ("tiles are added instead of blended", "return answers / total", "return answers", LIFT),
+        ("tiles are added instead of blended", "return blended / total", "return blended", LIFT),
         ("a user's mask is ignored", "strip = strip * torch.from_numpy(", "strip = strip + 0 * torch.from_numpy(", LIFT),
     ],
 }

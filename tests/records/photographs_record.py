@@ -43,8 +43,8 @@ the others every change is a mistake.
 def photograph(name: str) -> np.ndarray:
     """(H, W, 3) uint8."""
     loaded = getattr(skimage.data, name)()
-    picture = loaded[0] if isinstance(loaded, tuple) else loaded  # of a stereo pair the left one
-    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
+    image = loaded[0] if isinstance(loaded, tuple) else loaded  # of a stereo pair the left one
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, -1)
 
 
 def row(name: str, before: np.ndarray, after: np.ndarray) -> str:

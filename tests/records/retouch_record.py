@@ -26,13 +26,13 @@ from ddpm_utils.unet import UNet, UNetConfig
 def large_photograph(path: Path, megapixels: float) -> Path:
     """A 3:2 photograph of that many megapixels, with grain, as a camera's JPEG of quality 92."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
-    picture = Image.fromarray(skimage.data.coffee()).resize((round(1.5 * height), height), Image.Resampling.BICUBIC)
+    image = Image.fromarray(skimage.data.coffee()).resize((round(1.5 * height), height), Image.Resampling.BICUBIC)
     grain = Image.effect_noise((1024, 1024), 40)
-    for left in range(0, picture.width, 1024):
-        for top in range(0, picture.height, 1024):
+    for left in range(0, image.width, 1024):
+        for top in range(0, image.height, 1024):
             box = (left, top, left + 1024, top + 1024)
-            picture.paste(Image.blend(picture.crop(box), grain.convert("RGB"), 0.15), box)
-    picture.save(path, quality=92, exif=Image.Exif())
+            image.paste(Image.blend(image.crop(box), grain.convert("RGB"), 0.15), box)
+    image.save(path, quality=92, exif=Image.Exif())
     return path
 
 
@@ -85,5 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    Image.MAX_IMAGE_PIXELS = None  # the pictures here are its own
+    Image.MAX_IMAGE_PIXELS = None  # the images here are its own
     main()

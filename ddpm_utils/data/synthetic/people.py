@@ -49,8 +49,8 @@ def figure(rng: np.random.Generator, size: int) -> Scene:
     tint = np.array([0.5, 0.35, 0.2], np.float32) * rng.uniform(0.1, 1.5)
     if person:
         scene.paint(polygon(size, view([[-0.3, -0.75], [0.3, -0.75], [0.36, rng.uniform(-0.2, 0.5)], [-0.36, -0.1]])), tint, False)
-    _legs(rng, scene, view, skin, bottom, person, dress)
-    _torso(rng, scene, view, skin, top, person, dress)
+    _legs(rng, scene, view, skin, bottom, person=person, dress=dress)
+    _torso(rng, scene, view, skin, top, person=person, dress=dress)
     if person:
         _head(rng, scene, view, skin, tint)
     scene.light_log += rng.uniform(0, 0.1) * smooth_noise(rng, size, max(0.15 * scene.unit, 0.03))
@@ -68,7 +68,7 @@ def limb(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.concatenate([points + half * across, (points - half * across)[::-1]])
 
 
-def _legs(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray, cloth: np.ndarray, person: bool, dress: bool) -> None:
+def _legs(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray, cloth: np.ndarray, *, person: bool, dress: bool) -> None:
     """Bare legs under a skirt or a dress, or trousers."""
     size, depth = scene.size, 0.06 * scene.unit
     skirt = dress or rng.random() < 0.25
@@ -92,7 +92,7 @@ def _legs(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray, 
         seam(rng, scene, view([[0.4, 1.15], [0.25, 1.3], [0.2, 1.4]]), True)
 
 
-def _torso(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray, cloth: np.ndarray, person: bool, dress: bool) -> None:
+def _torso(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray, cloth: np.ndarray, *, person: bool, dress: bool) -> None:
     """Neck, arms, and a shirt or a dress with sleeves, collar, placket, pocket and hem."""
     size, depth = scene.size, 0.07 * scene.unit
     waist, hip = rng.uniform(0.33, 0.46), rng.uniform(0.4, 0.5)
@@ -111,7 +111,7 @@ def _torso(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray,
     if sleeve:
         for arm in arms:
             _sleeve(rng, scene, view, arm, sleeve, cloth)
-    _fittings(rng, scene, view, cloth, neckline, hem, hip)
+    _fittings(rng, scene, view, cloth, neckline=neckline, hem=hem, hip=hip)
 
 
 def _arms(rng: np.random.Generator, scene: Scene, view: View, skin: np.ndarray | None, sleeve: float, waist: float) -> list[np.ndarray]:
@@ -142,7 +142,7 @@ def _sleeve(rng: np.random.Generator, scene: Scene, view: View, arm: np.ndarray,
     seam(rng, scene, view(cuff + 0.06 * (covered[0] - covered[-1])), False)
 
 
-def _fittings(rng: np.random.Generator, scene: Scene, view: View, cloth: np.ndarray, neckline: float, hem: float, hip: float) -> None:
+def _fittings(rng: np.random.Generator, scene: Scene, view: View, cloth: np.ndarray, *, neckline: float, hem: float, hip: float) -> None:
     """Collar, placket with buttons, breast pocket, and the seam of the hem."""
     size, depth = scene.size, 0.07 * scene.unit
     if rng.random() < 0.5:

@@ -74,7 +74,7 @@ SHAPES = {
         0.33,
         (
             Upper((-1.5, 0.8), (-0.6, -0.1), 1.14, (0.9, 0.58), ((0.3, 0.88),)),
-            Upper((-2.15, -1.8), (-2.15, -1.8), 1.06, (0.9, 0.9), (), False, False, 0.22),
+            Upper((-2.15, -1.8), (-2.15, -1.8), 1.06, (0.9, 0.9), ends=False, above=0.22),
         ),
     ),
     "truck": Shape(
@@ -84,7 +84,7 @@ SHAPES = {
         0.48,
         (
             Upper((1.35, 2.88), (1.4, 2.5), 2.2, (1.0, 0.9), ((0.3, 0.86),)),
-            Upper((-3.1, 1.15), (-3.1, 1.15), 2.85, (1.1, 1.1), (), False, True),
+            Upper((-3.1, 1.15), (-3.1, 1.15), 2.85, (1.1, 1.1), ends=False, cargo=True),
         ),
     ),
     "van": Shape(
@@ -137,7 +137,7 @@ def _solid(profile: np.ndarray, halves: tuple[float, float], colour: np.ndarray,
     after = [*range(1, len(x)), 0]
     strips = [np.array([right[i], left[i], left[k], right[k]]) for i, k in enumerate(after)]
     reach = (float(x.min()), float(x.max()))
-    return [Face(corners, colour, BODY, [], level, reach, -1 if corners is left else 1) for corners in (left, right, *strips)]
+    return [Face(corners, colour, BODY, [], level, reach, outwards=-1 if corners is left else 1) for corners in (left, right, *strips)]
 
 
 def build(rng: np.random.Generator, shape: Shape) -> tuple[list[Face], list[Wheel]]:

@@ -108,7 +108,7 @@ def test_files_without_partner_are_counted_and_the_first_is_named(root, pairs):
     (source / "1.jpg").unlink()
     (target / "4.jpg").unlink()
     sentence = refusal(root, 32)
-    assert sentence.startswith("2 pictures have no partner")
+    assert sentence.startswith("2 images have no partner")
     assert repr(str(source / "4.jpg")) in sentence
     assert len(load_pairs(root, 32, skip_broken=True)) == 3
     for path in source.iterdir():
@@ -138,7 +138,7 @@ def test_pairs_of_different_sizes_are_refused_or_left_out(root, pairs, capsys):
     assert "skipping 1 pairs: 2\n" in capsys.readouterr().out
 
 
-def test_a_picture_that_exif_turns_has_the_size_that_one_sees(root, pairs):
+def test_an_image_that_exif_turns_has_the_size_that_one_sees(root, pairs):
     source, _ = write_pairs(root, pairs[:1])
     whole = load_pairs(root, 32)
     exif = Image.Exif()
@@ -162,7 +162,7 @@ def test_truncated_files_are_named_and_cost_nothing_else(root, pairs):
     assert "'3'" in refusal(root, 32)
 
 
-def test_too_small_and_too_large_pictures_are_refused_in_one_sentence(root, pairs):
+def test_too_small_and_too_large_images_are_refused_in_one_sentence(root, pairs):
     folders = write_pairs(root, pairs)
     for side, words in ((1, "1x1 pixels, fewer than the 32"), (20_000, "more than the 178,956,970 pixels")):
         for folder in folders:
@@ -193,7 +193,7 @@ def test_16_bit_and_cmyk_pairs_are_read_and_mixed_colours_refused(root, pairs):
 def test_the_second_load_decodes_and_compares_nothing(root, pairs, monkeypatch):
     write_pairs(root, pairs)
     first = load_pairs(root, 32)
-    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("opened a picture again"))
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("opened an image again"))
     monkeypatch.setattr("ddpm_utils.data.pair_folders.change_mask", lambda *_: pytest.fail("compared again"))
     second = load_pairs(root, 32)
     assert isinstance(second.images, np.memmap)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.data.crops import LEAST_SHARE
 from ddpm_utils.data.pair_folders import load_pairs
 from ddpm_utils.data.pairs import change_mask
-from ddpm_utils.data.prepare_pairs import Settings, prepare_pairs
+from ddpm_utils.data.prepare_pairs import prepare_pairs
+from ddpm_utils.data.prepare_settings import PrepareSettings
 from ddpm_utils.errors import InputError
 
 SIZE = 48
-SETTINGS = Settings(SIZE, crops=6, test_share=0.3)
+SETTINGS = PrepareSettings(size=SIZE, crops=6, test_share=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_no_photograph_has_crops_in_both_splits_and_all_crops_are_loaded(root, o
         load_pairs(out, 64)
 
 
-def test_the_same_pictures_give_the_same_bytes_on_one_core_or_many(root, tmp_path, pairs, monkeypatch):
+def test_the_same_images_give_the_same_bytes_on_one_core_or_many(root, tmp_path, pairs, monkeypatch):
     folders = write_pairs(root, pairs)
     trees = []
     for cores in (1, 4):
@@ -105,7 +107,7 @@ def test_the_same_pictures_give_the_same_bytes_on_one_core_or_many(root, tmp_pat
         prepare_pairs(*folders, tmp_path / str(cores), SETTINGS)
         trees.append(tree(tmp_path / str(cores)))
     assert trees[0] == trees[1]
-    prepare_pairs(*folders, tmp_path / "other", Settings(SIZE, 6, 0.3, seed=1))
+    prepare_pairs(*folders, tmp_path / "other", replace(SETTINGS, seed=1))
     assert tree(tmp_path / "other")["split.json"] != trees[0]["split.json"]
     assert tree(tmp_path / "other")["source/0_00.png"] != trees[0]["source/0_00.png"]
 
@@ -174,7 +176,7 @@ def test_bad_pairs_are_named_and_the_others_are_kept(root, out, pairs, tmp_path)
 def test_what_the_headers_say_is_refused_before_any_work(root, out, pairs):
     source, target = write_pairs(root, pairs)
     (source / "7.jpg").rename(source / "extra.jpg")
-    assert "2 pictures have no partner" in refusal(source, target, out, SETTINGS)
+    assert "2 images have no partner" in refusal(source, target, out, SETTINGS)
     (source / "extra.jpg").rename(source / "7.jpg")
     Image.fromarray(pairs[1][1][:, 2:]).save(target / "1.jpg")
     assert "'1': the source has" in refusal(source, target, out, SETTINGS)
@@ -189,7 +191,7 @@ def test_what_the_headers_say_is_refused_before_any_work(root, out, pairs):
 
 
 def test_letter_boxed_photographs_lose_their_bars_and_are_reported(root, out, pairs):
-    boxed = [tuple(np.pad(picture, ((37, 41), (0, 0), (0, 0))) for picture in pair) for pair in pairs[:2]]
+    boxed = [tuple(np.pad(image, ((37, 41), (0, 0), (0, 0))) for image in pair) for pair in pairs[:2]]
     report = prepare_pairs(*write_pairs(root, boxed), out, SETTINGS)
     assert "black bars cut off: 2\n  0 (top 3" in report
     for path in (out / "source").iterdir():
@@ -199,20 +201,20 @@ def test_letter_boxed_photographs_lose_their_bars_and_are_reported(root, out, pa
 
 def test_identical_folders_and_folders_too_small_are_refused(root, out, pairs):
     source, _ = write_pairs(root, pairs[:2])
-    assert "fewer than the 1024" in refusal(source, source, out, Settings(1024))
-    assert "same pictures" in refusal(source, source, out, SETTINGS)
+    assert "fewer than the 1024" in refusal(source, source, out, PrepareSettings(size=1024))
+    assert "same images" in refusal(source, source, out, SETTINGS)
 
 
 def test_other_settings_and_foreign_folders_are_refused(root, out, pairs):
     source, target = write_pairs(root, pairs[:3])
     prepare_pairs(source, target, out, SETTINGS)
-    assert "--size 48 (now 64)" in refusal(source, target, out, Settings(64, 6, 0.3))
-    assert "--seed 0 (now 3)" in refusal(source, target, out, Settings(SIZE, 6, 0.3, 3))
+    assert "--size 48 (now 64)" in refusal(source, target, out, replace(SETTINGS, size=64))
+    assert "--seed 0 (now 3)" in refusal(source, target, out, replace(SETTINGS, seed=3))
     assert "holds other things" in refusal(source, target, root, SETTINGS)
     assert "where the photographs are" in refusal(source, target, source / "crops", SETTINGS)
     for wrong in ({"size": 0}, {"crops": 0}, {"test_share": 1.0}, {"seed": -1}):
         with pytest.raises(InputError):
-            Settings(**wrong)
+            PrepareSettings(**wrong)
 
 
 # --- going on ---
@@ -232,7 +234,7 @@ def test_a_run_killed_twice_ends_with_the_same_bytes(root, tmp_path, pairs):
         assert not (tmp_path / "killed" / "split.json").exists()
     times = {path: path.stat().st_mtime_ns for path in records.glob("*.json")}
     assert 6 <= len(times) < 20
-    (tmp_path / "killed" / "source" / "0_00.png.tmp").write_bytes(b"half")
+    (tmp_path / "killed" / "source" / ".0_00.png.tmp").write_bytes(b"half")
     prepare_pairs(*folders, tmp_path / "killed", SETTINGS)
     assert all(path.stat().st_mtime_ns == written for path, written in times.items())  # not done again
     prepare_pairs(*folders, tmp_path / "alone", SETTINGS)
@@ -242,7 +244,7 @@ def test_a_run_killed_twice_ends_with_the_same_bytes(root, tmp_path, pairs):
 def test_new_changed_and_removed_photographs_are_seen(root, out, pairs, tmp_path):
     source, target = write_pairs(root, pairs[:6])
     out.mkdir()
-    (out / "prepare_settings.json.tmp").write_bytes(b"")  # killed while it wrote its very first file
+    (out / ".prepare_settings.json.tmp").write_bytes(b"")  # killed while it wrote its very first file
     prepare_pairs(source, target, out, SETTINGS)
     for folder, k in ((source, 0), (target, 1)):
         (folder / "2.jpg").unlink()

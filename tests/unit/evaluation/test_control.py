@@ -1,4 +1,4 @@
-"""Measures of adherence on pictures whose truth is known, and the reader that stands in for a truth."""
+"""Measures of adherence on images whose truth is known, and the reader that stands in for a truth."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def cars():
 
 
 def all_knowing(cars):
-    """A reader that looks its answers up: for the real pictures and those in another order."""
+    """A reader that looks its answers up: for the real images and those in another order."""
     known = {to_float(image[None]).numpy().tobytes(): i for i, image in enumerate(np.array(cars.images))}
 
     def reader(images):
@@ -44,14 +44,14 @@ def test_real_pictures_agree_with_their_hints_and_others_do_not(cars, hint):
 
 def test_measures_that_need_a_reader_and_kinds_without_a_measure_say_so(cars):
     data = with_hints(cars, "depth")
-    with pytest.raises(InputError, match="a reader must tell the depth"):
+    with pytest.raises(InputError, match="a reader must predict the depth"):
         agreement("depth", to_float(np.array(cars.images)), hints_of(data))
     with pytest.raises(InputError, match="not for 'smell'"):
         agreement("smell", to_float(np.array(cars.images)), hints_of(data))
 
 
 def test_a_reader_learns_parts_and_depths_of_cars_it_has_not_seen():
-    """160 steps at 16 px: far from done, but beyond what the same answer for every picture scores (0.29 and 0)."""
+    """160 steps at 16 px: far from done, but beyond what the same answer for every image scores (0.29 and 0)."""
     cars, others = toy_cars(200, 16, seed=6), toy_cars(40, 16, seed=7)
     images, parts, depth = to_float(np.array(others.images)), torch.tensor(others.segmentation).long(), torch.tensor(others.depth)
     found = train_reader(cars, steps=160)(images)  # scores 0.34 and 0.54

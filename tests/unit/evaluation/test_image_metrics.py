@@ -8,12 +8,12 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.image_metrics import PSNR_CAP, bit_identical_share, gradient_ratio, mean_psnr, overlap, psnr, psnr_in, ssim
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
-OTHER = np.clip(PICTURE + RNG.normal(0, 20, PICTURE.shape), 0, 255).astype(np.uint8)
+IMAGE = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+OTHER = np.clip(IMAGE + RNG.normal(0, 20, IMAGE.shape), 0, 255).astype(np.uint8)
 
 
 def box(share_of_rows=0.5):
-    mask = np.zeros(PICTURE.shape[:2], bool)
+    mask = np.zeros(IMAGE.shape[:2], bool)
     mask[: int(len(mask) * share_of_rows), 5:20] = True
     return mask
 
@@ -27,22 +27,22 @@ def test_psnr_of_a_constant_error_is_its_closed_form_in_both_directions(error):
 
 
 def test_psnr_does_not_depend_on_the_unit():
-    assert psnr(PICTURE / 255, OTHER / 255, 1) == pytest.approx(psnr(PICTURE, OTHER, 255), abs=1e-10)
+    assert psnr(IMAGE / 255, OTHER / 255, 1) == pytest.approx(psnr(IMAGE, OTHER, 255), abs=1e-10)
 
 
-def test_equal_pictures_are_infinitely_good_and_an_empty_mask_says_nothing():
-    assert psnr(PICTURE, PICTURE, 255) == np.inf
-    assert np.isnan(psnr_in(PICTURE, OTHER, np.zeros(PICTURE.shape[:2], bool), 255))
-    assert np.isnan(gradient_ratio(PICTURE, OTHER, np.zeros(PICTURE.shape[:2], bool)))
-    assert np.isnan(bit_identical_share(PICTURE, OTHER, np.zeros(PICTURE.shape[:2], bool)))
+def test_equal_images_are_infinitely_good_and_an_empty_mask_says_nothing():
+    assert psnr(IMAGE, IMAGE, 255) == np.inf
+    assert np.isnan(psnr_in(IMAGE, OTHER, np.zeros(IMAGE.shape[:2], bool), 255))
+    assert np.isnan(gradient_ratio(IMAGE, OTHER, np.zeros(IMAGE.shape[:2], bool)))
+    assert np.isnan(bit_identical_share(IMAGE, OTHER, np.zeros(IMAGE.shape[:2], bool)))
 
 
 def test_masked_psnr_is_the_psnr_of_the_masked_pixels_alone():
-    inside = psnr_in(PICTURE, OTHER, box(), 255)
-    assert inside == pytest.approx(psnr(PICTURE[:20, 5:20], OTHER[:20, 5:20], 255), abs=1e-12)
+    inside = psnr_in(IMAGE, OTHER, box(), 255)
+    assert inside == pytest.approx(psnr(IMAGE[:20, 5:20], OTHER[:20, 5:20], 255), abs=1e-12)
     ruined = OTHER.copy()
     ruined[~box()] = 0
-    assert psnr_in(PICTURE, ruined, box(), 255) == inside
+    assert psnr_in(IMAGE, ruined, box(), 255) == inside
 
 
 def test_squared_errors_inside_and_outside_add_up_to_the_whole():
@@ -50,18 +50,18 @@ def test_squared_errors_inside_and_outside_add_up_to_the_whole():
         return 255**2 / 10 ** (decibels / 10)
 
     share = box().mean()
-    parts = share * mse(psnr_in(PICTURE, OTHER, box(), 255)) + (1 - share) * mse(psnr_in(PICTURE, OTHER, ~box(), 255))
-    assert parts == pytest.approx(mse(psnr(PICTURE, OTHER, 255)), rel=1e-12)
+    parts = share * mse(psnr_in(IMAGE, OTHER, box(), 255)) + (1 - share) * mse(psnr_in(IMAGE, OTHER, ~box(), 255))
+    assert parts == pytest.approx(mse(psnr(IMAGE, OTHER, 255)), rel=1e-12)
 
 
 def test_counting_zeros_outside_a_5_percent_mask_would_flatter_by_13_db():
-    mask = np.zeros(PICTURE.shape[:2], bool)
+    mask = np.zeros(IMAGE.shape[:2], bool)
     mask[:2, :] = True  # 2 of 40 rows
-    zeroed = np.where(mask[..., None], OTHER, PICTURE)
-    assert psnr(PICTURE, zeroed, 255) - psnr_in(PICTURE, OTHER, mask, 255) == pytest.approx(10 * np.log10(20), abs=1e-10)  # 13.01
+    zeroed = np.where(mask[..., None], OTHER, IMAGE)
+    assert psnr(IMAGE, zeroed, 255) - psnr_in(IMAGE, OTHER, mask, 255) == pytest.approx(10 * np.log10(20), abs=1e-10)  # 13.01
 
 
-def test_mean_psnr_is_the_mean_over_pictures_with_exact_ones_capped_and_unknown_ones_left_out():
+def test_mean_psnr_is_the_mean_over_images_with_exact_ones_capped_and_unknown_ones_left_out():
     assert mean_psnr([20.0, 40.0]) == 30
     assert mean_psnr([20.0, np.inf, np.nan]) == (20 + PSNR_CAP) / 2
     assert mean_psnr([np.inf, np.nan, np.inf]) == np.inf
@@ -69,7 +69,7 @@ def test_mean_psnr_is_the_mean_over_pictures_with_exact_ones_capped_and_unknown_
     assert np.isnan(mean_psnr([]))
 
 
-def test_a_better_picture_never_lowers_the_mean_psnr():
+def test_a_better_image_never_lowers_the_mean_psnr():
     means = [mean_psnr([25.0, better]) for better in (20, 40, 59, 61, 100, np.inf)]
     assert means == sorted(means)
 
@@ -92,20 +92,20 @@ def wang_ssim(a, b, data_range):
 
 
 def test_ssim_is_the_formula_of_wang_et_al():
-    a, b = PICTURE[:20, :16], OTHER[:20, :16]
+    a, b = IMAGE[:20, :16], OTHER[:20, :16]
     assert ssim(a, b, 255) == pytest.approx(wang_ssim(a, b, 255), abs=1e-10)
     assert ssim((a / 255).astype(np.float32), (b / 255).astype(np.float32), 1) == pytest.approx(ssim(a, b, 255), abs=1e-6)
     assert ssim(a, a, 255) == pytest.approx(1, abs=1e-12)
 
 
-def test_gradient_ratio_of_a_picture_with_less_contrast_is_the_square_of_the_contrast():
-    a = PICTURE / 255
+def test_gradient_ratio_of_an_image_with_less_contrast_is_the_square_of_the_contrast():
+    a = IMAGE / 255
     assert gradient_ratio(a, a, box()) == 1
     assert gradient_ratio(0.5 * a + 0.25, a, box()) == pytest.approx(0.25, abs=1e-12)
 
 
 def test_gradient_ratio_falls_with_blur_and_rises_with_wrinkles():
-    smooth = gaussian_filter(PICTURE.astype(float), (2, 2, 0))
+    smooth = gaussian_filter(IMAGE.astype(float), (2, 2, 0))
     ratios = [gradient_ratio(gaussian_filter(smooth, (s, s, 0)), smooth, box()) for s in (0.5, 1, 2, 4)]
     assert ratios == sorted(ratios, reverse=True)
     assert 0 < ratios[-1] < ratios[0] < 1
@@ -114,10 +114,10 @@ def test_gradient_ratio_falls_with_blur_and_rises_with_wrinkles():
 
 
 def test_gradient_ratio_sees_the_mask_only_and_needs_a_gradient_in_the_target():
-    blurred = PICTURE.copy()
+    blurred = IMAGE.copy()
     blurred[30:] = 0  # rows 0 .. 19 are in the mask, and their neighbours
-    assert gradient_ratio(blurred, PICTURE, box()) == 1
-    assert np.isnan(gradient_ratio(PICTURE, np.zeros_like(PICTURE), box()))
+    assert gradient_ratio(blurred, IMAGE, box()) == 1
+    assert np.isnan(gradient_ratio(IMAGE, np.zeros_like(IMAGE), box()))
 
 
 def test_gradient_energy_of_a_slope_is_its_square():
@@ -127,13 +127,13 @@ def test_gradient_energy_of_a_slope_is_its_square():
 
 
 def test_bit_identical_pixels_are_equal_in_all_channels():
-    changed = PICTURE.copy()
+    changed = IMAGE.copy()
     changed[0, :15, 0] ^= 1  # half a row, in one channel, by one bit
-    assert bit_identical_share(changed, PICTURE) == 1 - 0.5 / 40
-    top = np.zeros(PICTURE.shape[:2], bool)
+    assert bit_identical_share(changed, IMAGE) == 1 - 0.5 / 40
+    top = np.zeros(IMAGE.shape[:2], bool)
     top[0] = True
-    assert bit_identical_share(changed, PICTURE, top) == 0.5
-    assert bit_identical_share(changed, PICTURE, ~top) == 1
+    assert bit_identical_share(changed, IMAGE, top) == 0.5
+    assert bit_identical_share(changed, IMAGE, ~top) == 1
 
 
 def test_overlap_of_masks_counts_pixels():
@@ -149,13 +149,13 @@ def test_overlap_of_masks_counts_pixels():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: psnr(PICTURE, PICTURE[:5], 255), r"one shape, got \(40, 30, 3\) and \(5, 30, 3\)"),
-        (lambda: ssim(PICTURE, PICTURE[..., :1], 255), "one shape"),
-        (lambda: psnr(PICTURE, OTHER, 0), "data_range must be positive .* got 0"),
-        (lambda: psnr_in(PICTURE, OTHER, box()[:5], 255), r"bool of shape \(40, 30\), got bool of shape \(5, 30\)"),
-        (lambda: gradient_ratio(PICTURE, OTHER, box().astype(float)), r"got float64 of shape"),
-        (lambda: bit_identical_share(PICTURE, OTHER, box().astype(np.uint8)), r"got uint8 of shape"),
-        (lambda: ssim(PICTURE[:10], OTHER[:10], 255), "at least 11 x 11 pixels, got 30 x 10"),
+        (lambda: psnr(IMAGE, IMAGE[:5], 255), r"one shape, got \(40, 30, 3\) and \(5, 30, 3\)"),
+        (lambda: ssim(IMAGE, IMAGE[..., :1], 255), "one shape"),
+        (lambda: psnr(IMAGE, OTHER, 0), "data_range must be positive .* got 0"),
+        (lambda: psnr_in(IMAGE, OTHER, box()[:5], 255), r"bool of shape \(40, 30\), got bool of shape \(5, 30\)"),
+        (lambda: gradient_ratio(IMAGE, OTHER, box().astype(float)), r"got float64 of shape"),
+        (lambda: bit_identical_share(IMAGE, OTHER, box().astype(np.uint8)), r"got uint8 of shape"),
+        (lambda: ssim(IMAGE[:10], OTHER[:10], 255), "at least 11 x 11 pixels, got 30 x 10"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_in_one_sentence(call, message):

@@ -7,10 +7,9 @@ import pytest
 import torch
 from retouchers import SIZE, make_model, make_pairs
 
-from ddpm_utils.commands.evaluate import spread
-from ddpm_utils.config import FORMS
+from ddpm_utils.choices import FORMS
 from ddpm_utils.data.images import to_float, to_uint8
-from ddpm_utils.data.pairs import PairSet
+from ddpm_utils.data.pairs import PairSet, spread
 from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.retouching import Method, baselines, evaluate_rows, model_methods, table, verdicts
 from ddpm_utils.restoration.formulations import gate, restore
@@ -46,7 +45,7 @@ def test_a_perfect_retoucher_is_exact_and_a_clumsy_one_is_not():
     clumsy = np.where(pairs.masks[..., None], pairs.images, pairs.sources + 1).astype(np.uint8)
     tidy = np.where(pairs.masks[..., None], pairs.images, pairs.sources)
     outputs = {"perfect": pairs.images, "tidy": tidy, "clumsy": clumsy}
-    copy, perfect, tidy, other = evaluate_rows(pairs, [Method(name, returning(pictures)) for name, pictures in outputs.items()])
+    copy, perfect, tidy, other = evaluate_rows(pairs, [Method(name, returning(images)) for name, images in outputs.items()])
     assert (perfect.psnr, perfect.psnr_in, perfect.gradient, perfect.false_changes) == (np.inf, np.inf, 1, 0)
     assert perfect.ssim == pytest.approx(1)
     assert perfect.psnr_out == np.inf
@@ -100,7 +99,7 @@ def test_figures_do_not_depend_on_the_batches():
 
 
 @pytest.mark.parametrize("form", ["regression", "residual", "anchored"])
-def test_a_network_that_says_zero_or_keeps_its_gate_shut_is_a_copy(form):
+def test_a_network_that_predicts_zero_or_keeps_its_gate_shut_is_a_copy(form):
     pairs = make_pairs(4, unchanged=1)
     silent = make_model(form, bias=-9.0) if form == "residual" else make_model(form)  # residual starts from noise, so its gate must be shut
     copy, *rows = figures(evaluate_rows(pairs, model_methods(silent, samples=2, steps=2)))

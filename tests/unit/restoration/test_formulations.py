@@ -1,4 +1,4 @@
-"""The four forms: what their networks see and should say, the anchored chain's law, and the gate."""
+"""The four forms: their networks' inputs and targets, the anchored chain's law, and the gate."""
 
 import itertools
 from dataclasses import replace
@@ -15,16 +15,16 @@ from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import (
     GATE,
     RESIDUAL_SCALE,
-    answer,
     check_restorer,
-    corrupt,
+    closed_mask,
     gate,
     pad_to_multiple,
     restoration_loss,
     restoration_steps,
     restore,
     shift_fractions,
-    worked_on,
+    target_of,
+    x_t_of,
 )
 from ddpm_utils.training.batches import draw_batch
 from ddpm_utils.training.trainer import Trainer
@@ -47,7 +47,7 @@ def pairs(n=12, size=16):
 
 
 class Oracle(torch.nn.Module):
-    """Says what a perfect network would, by the closed form of each answer, and that the middle of the picture changes."""
+    """Predicts what a perfect network would, by the closed form of each target, and that the middle of the image changes."""
 
     def __init__(self, config, target):
         super().__init__()
@@ -59,15 +59,15 @@ class Oracle(torch.nn.Module):
         form, schedule = self.config.form, self.config.noise_schedule()
         residual = (self.target - condition) / RESIDUAL_SCALE
         if form in ("regression", "anchored"):
-            said = residual
+            output = residual
         else:
             ab = schedule.alpha_bar[t].to(x_t).reshape(-1, 1, 1, 1)
             x0 = self.target if form == "palette" else residual
             eps = (x_t - ab.sqrt() * x0) / (1 - ab).sqrt()
-            said = ab.sqrt() * eps - (1 - ab).sqrt() * x0  # v, which stays exact where eps would be divided by almost 0
+            output = ab.sqrt() * eps - (1 - ab).sqrt() * x0  # v, which stays exact where eps would be divided by almost 0
         logit = torch.full_like(x_t[:, :1], -20.0)
         logit[..., 3:11, 4:13] = 20.0  # the changed rectangle and one pixel around it
-        return torch.cat([said, logit], 1)
+        return torch.cat([output, logit], 1)
 
 
 def batch_and_oracle(form):
@@ -94,7 +94,7 @@ def test_anchored_chain_has_the_law_of_resshift():
     n = 200_000
     source, x0 = torch.full((n, 1, 1, 1), 0.5), torch.full((n, 1, 1, 1), -0.25)
     eps = torch.randn(n, 1, 1, 1, generator=torch.Generator().manual_seed(0))
-    x_t = corrupt(config, source, x0, torch.full((n,), 60), eps).double()
+    x_t = x_t_of(config, source, x0, torch.full((n,), 60), eps).double()
     assert x_t.mean().item() == pytest.approx(-0.25 + eta[60].item() * 0.75, abs=5 * 0.3 / n**0.5)
     assert x_t.var().item() == pytest.approx(0.09 * eta[60].item(), rel=5 * (2 / n) ** 0.5)
     kept = eta[20] / eta[60]  # the step that restoration_steps takes, repeated here from eq. 6
@@ -141,8 +141,8 @@ def test_loss_of_a_perfect_network_is_zero_and_of_a_silent_one_is_not(form):
     def silent(x_t, t, condition):
         return torch.zeros(len(x_t), 4, 16, 16)
 
-    assert restoration_loss(model.network, model.config, source, target, mask, t, eps).max() < 1e-6
-    assert restoration_loss(silent, model.config, source, target, mask, t, eps).min() > 0.1
+    assert restoration_loss(model.network, model.config, source, target, mask, t=t, eps=eps).max() < 1e-6
+    assert restoration_loss(silent, model.config, source, target, mask, t=t, eps=eps).min() > 0.1
 
 
 def test_retouched_pixels_weigh_more_by_mask_weight():
@@ -154,11 +154,11 @@ def test_retouched_pixels_weigh_more_by_mask_weight():
 
     def wrong_at(column):
         def network(x_t, t, condition):
-            said = torch.cat([torch.zeros_like(x_t), torch.where(worked_on(mask) > 0, 60.0, -60.0)], 1)
-            said[:, :3, :, column] = 1
-            return said
+            output = torch.cat([torch.zeros_like(x_t), torch.where(closed_mask(mask) > 0, 60.0, -60.0)], 1)
+            output[:, :3, :, column] = 1
+            return output
 
-        return restoration_loss(network, config, source, target, mask, torch.zeros(1, dtype=torch.int64), source).item()
+        return restoration_loss(network, config, source, target, mask, t=torch.zeros(1, dtype=torch.int64), eps=source).item()
 
     assert wrong_at(2) == pytest.approx(8 * wrong_at(12), rel=1e-6)
 
@@ -169,39 +169,39 @@ def test_pure_noise_forms_see_the_forward_process_of_chapter_02(form):
     source, x0 = torch.full((2, 3, 4, 4), 0.2), torch.full((2, 3, 4, 4), 0.1)
     eps = torch.ones(2, 3, 4, 4)
     t = torch.tensor([0, 99])
-    x_t = corrupt(config, source, x0, t, eps)
+    x_t = x_t_of(config, source, x0, t, eps)
     clean = 0.1 if form == "palette" else -0.1 / RESIDUAL_SCALE
     ab = config.noise_schedule().alpha_bar[t]
     expected = ab.sqrt() * clean + (1 - ab).sqrt()
     assert (x_t[:, 0, 0, 0].double() - expected).abs().max() < 1e-6
-    assert torch.equal(answer(config, source, x0, x_t, t, eps), eps)
+    assert torch.equal(target_of(config, source, x0, x_t, t, eps), eps)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_only_regression_is_deaf_to_t(form):
+def test_only_regression_is_not_conditioned_on_t(form):
     """The timesteps that reach the network while it is trained: those drawn, but one and the same for regression."""
-    heard = []
+    given = []
 
     def network(x_t, t, condition):
-        heard.append(t)
+        given.append(t)
         return torch.zeros(len(x_t), 4, *x_t.shape[2:])
 
     t, eps = torch.tensor([3, 70]), torch.zeros(2, 3, 16, 16)
-    restoration_loss(network, config_for(form), eps, eps, eps[:, :1], t, eps)
-    assert torch.equal(heard[0], torch.zeros_like(t) if form == "regression" else t)
+    restoration_loss(network, config_for(form), eps, eps, eps[:, :1], t=t, eps=eps)
+    assert torch.equal(given[0], torch.zeros_like(t) if form == "regression" else t)
 
 
-def test_region_worked_on_closes_gaps_and_is_one_pixel_wider():
+def test_the_closed_mask_closes_gaps_and_is_one_pixel_wider():
     mask = torch.zeros(1, 1, 24, 24)
     mask[..., 4:8, 4:8] = 1
     mask[..., 4:8, 14:18] = 1  # a gap of 6 pixels
     mask[..., 20:, 20:] = 1  # at the border
-    region = worked_on(mask)
+    region = closed_mask(mask)
     expected = torch.zeros_like(mask)
     expected[..., 3:9, 3:19] = 1
     expected[..., 19:, 19:] = 1
     assert torch.equal(region, expected)
-    assert torch.equal(worked_on(torch.zeros_like(mask)), torch.zeros_like(mask))
+    assert torch.equal(closed_mask(torch.zeros_like(mask)), torch.zeros_like(mask))
 
 
 def test_gate_is_exactly_closed_below_and_exactly_open_above():
@@ -246,7 +246,7 @@ def test_any_size_is_padded_and_cropped():
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("patch", [1, 2])
 def test_every_form_learns_a_dark_patch(form, patch):
-    """80 steps on pairs whose difference is one dark rectangle: the loss falls below that of saying nothing."""
+    """80 steps on pairs whose difference is one dark rectangle: the loss falls below that of predicting nothing."""
     config = config_for(form, prediction="v", lr=3e-3, epochs=30, patch=patch)
     trainer = Trainer(config, pairs())
     losses = [step.losses.mean().item() for step in trainer.run(80)]

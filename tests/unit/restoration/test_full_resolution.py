@@ -1,6 +1,7 @@
-"""Residual lift and tiles, held against closed forms by networks whose answer is a known function of the picture."""
+"""Residual lift and tiles, held against closed forms by networks whose output is a known function of the image."""
 
 import itertools
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ddpm_utils.models import Model
 from ddpm_utils.restoration import full_resolution as restoration
 from ddpm_utils.restoration.formulations import RESIDUAL_SCALE
 from ddpm_utils.restoration.full_resolution import apply_change, blend_tiles, enlarge, predict_change, retouch, tile_starts, working_size
+from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.unet import UNetConfig
 
 CONFIG = TrainConfig(
@@ -22,7 +24,7 @@ CONFIG = TrainConfig(
 
 
 class Known(torch.nn.Module):
-    """A network that says residual(source) (B, 3, H, W) and that the pixels to change are changed(source) (B, 1, H, W) bool."""
+    """A network that predicts residual(source) (B, 3, H, W) and that the pixels to change are changed(source) (B, 1, H, W) bool."""
 
     def __init__(self, residual, changed=lambda source: torch.ones_like(source[:, :1])):
         super().__init__()
@@ -51,7 +53,7 @@ def lowfrequent(source):
     return wave(*source.shape[-2:])[None]
 
 
-def noisy_picture(height=300, width=420, dtype=np.uint8, channels=3):
+def noisy_image(height=300, width=420, dtype=np.uint8, channels=3):
     values = np.random.default_rng(0).integers(0.25 * np.iinfo(dtype).max, 0.75 * np.iinfo(dtype).max, (height, width, channels))
     return values.astype(dtype)
 
@@ -62,13 +64,13 @@ def noisy_picture(height=300, width=420, dtype=np.uint8, channels=3):
 @pytest.mark.parametrize(("height", "width"), [(300, 420), (1024, 700), (64, 64), (98, 34), (300, 3000)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_smooth_residual_is_added_at_full_size_and_every_thread_stays(height, width, dtype):
-    image = noisy_picture(height, width, dtype)
-    lifted = retouch(known_model(lowfrequent), image, short_side=64)
+    image = noisy_image(height, width, dtype)
+    lifted = retouch(known_model(lowfrequent), image, RetouchSettings(short_side=64))
     assert lifted.shape == image.shape
     assert lifted.dtype == dtype
     levels = np.iinfo(dtype).max / 2 * wave(height, width).permute(1, 2, 0).numpy()
     error = np.abs(lifted - image.astype(float) - levels) * 255 / np.iinfo(dtype).max
-    assert error.max() < 0.5 + 0.5, "half a level of rounding, half for the bicubic; the picture's noise is 37 levels"
+    assert error.max() < 0.5 + 0.5, "half a level of rounding, half for the bicubic; the image's noise is 37 levels"
 
 
 def test_pixels_outside_the_gate_stay_bit_identical():
@@ -77,8 +79,8 @@ def test_pixels_outside_the_gate_stay_bit_identical():
         inside[..., : source.shape[2] // 2, : source.shape[3] // 4] = 1
         return inside
 
-    image = noisy_picture(1000, 1200)
-    lifted = retouch(known_model(lambda source: torch.full_like(source, 0.2), upper_left), image, short_side=50)
+    image = noisy_image(1000, 1200)
+    lifted = retouch(known_model(lambda source: torch.full_like(source, 0.2), upper_left), image, RetouchSettings(short_side=50))
     changed = (lifted != image).any(2)
     reach = 2 * 20  # a bicubic reaches two working pixels, each 20 wide
     assert changed[: 500 - reach, : 300 - reach].all()
@@ -86,10 +88,10 @@ def test_pixels_outside_the_gate_stay_bit_identical():
     assert not changed[:, 300 + reach :].any()
 
 
-def test_the_network_sees_the_picture_shrunk_and_never_enlarged():
+def test_the_network_sees_the_image_shrunk_and_never_enlarged():
     model = known_model(torch.zeros_like)
-    image = noisy_picture(400, 600)
-    retouch(model, image, short_side=100)
+    image = noisy_image(400, 600)
+    retouch(model, image, RetouchSettings(short_side=100))
     small = np.asarray(Image.fromarray(image).resize((150, 100), Image.Resampling.LANCZOS))
     assert torch.equal(model.network.seen[0][0], torch.tensor(small).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)), "as in to_float"
     assert working_size(40, 60, 100) == (40, 60)
@@ -113,13 +115,13 @@ def test_strips_are_the_bicubic_enlargement_and_zeros_stay_exact(shape, monkeypa
 
 
 def test_strength_scales_what_is_added_and_zero_is_a_copy():
-    image, change = noisy_picture(), wave(75, 105, amplitude=0.2)
+    image, change = noisy_image(), wave(75, 105, amplitude=0.2)
     full = apply_change(image, change, 1.0).astype(int) - image
     for strength in (0.25, 0.5, 0.75):
         part = apply_change(image, change, strength).astype(int) - image
         assert np.abs(part - strength * full).max() <= 0.5 + 0.5 * strength + 1e-4, "both are rounded to whole levels"
     model = known_model(lowfrequent)
-    untouched = retouch(model, image, strength=0.0)
+    untouched = retouch(model, image, RetouchSettings(strength=0.0))
     assert np.array_equal(untouched, image)
     assert untouched is not image
     assert not model.network.seen, "nothing was computed for it"
@@ -134,29 +136,29 @@ def test_brightest_and_darkest_pixels_are_clipped_and_do_not_wrap():
 
 
 def test_a_users_mask_keeps_the_rest_bit_identical():
-    image = noisy_picture()
+    image = noisy_image()
     mask = np.zeros(image.shape[:2])
     mask[:, 200:], mask[:, 300:] = 0.5, 1
-    everywhere = retouch(known_model(lowfrequent), image, short_side=64)
-    masked = retouch(known_model(lowfrequent), image, short_side=64, mask=mask)
+    everywhere = retouch(known_model(lowfrequent), image, RetouchSettings(short_side=64))
+    masked = retouch(known_model(lowfrequent), image, RetouchSettings(short_side=64), mask=mask)
     assert np.array_equal(masked[:, :200], image[:, :200])
     assert np.array_equal(masked[:, 300:], everywhere[:, 300:])
     middle = np.s_[:, 200:300]
     assert np.abs((masked[middle].astype(int) - image[middle]) - 0.5 * (everywhere[middle].astype(int) - image[middle])).max() <= 0.75
 
 
-def test_grey_pictures_get_the_residuals_luminance():
-    image = noisy_picture(channels=1)
+def test_grey_images_get_the_residuals_luminance():
+    image = noisy_image(channels=1)
     lifted = retouch(known_model(lambda source: torch.tensor([0.2, 0.1, -0.1])[:, None, None].expand_as(source)), image)
     assert lifted.shape == image.shape
     assert np.unique(lifted.astype(int) - image).tolist() == [round(127.5 * (0.2 * 0.299 + 0.1 * 0.587 - 0.1 * 0.114))]
 
 
 def test_16_bits_get_the_same_change_as_8():
-    image = noisy_picture()
+    image = noisy_image()
     model = known_model(lowfrequent)
-    shallow = retouch(model, image, short_side=64).astype(int)
-    deep = retouch(model, image.astype(np.uint16) * 257, short_side=64)
+    shallow = retouch(model, image, RetouchSettings(short_side=64)).astype(int)
+    deep = retouch(model, image.astype(np.uint16) * 257, RetouchSettings(short_side=64))
     assert np.abs(deep / 257 - shallow).max() <= 0.5 + 1e-3
     assert torch.equal(*model.network.seen)
 
@@ -174,30 +176,30 @@ def test_tiles_cover_every_pixel_and_end_at_the_last(side):
         assert all(0 < b - a <= side - overlap for a, b in itertools.pairwise(starts)), "neighbours overlap"
 
 
-def picture_of(height, width):
+def image_of(height, width):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(50, 70, 16), (64, 64, 64), (33, 100, 40), (20, 25, 32)])
 def test_constant_answers_come_out_constant_and_zeros_exact(height, width, side):
-    constant = blend_tiles(lambda tile: torch.full_like(tile[0], 0.3), picture_of(height, width), side)
+    constant = blend_tiles(lambda tile: torch.full_like(tile[0], 0.3), image_of(height, width), side)
     assert constant.shape == (3, height, width)
     assert torch.allclose(constant, torch.full_like(constant, 0.3), rtol=1e-6), "float32 sums of four weights, divided by their sum"
-    assert not blend_tiles(lambda tile: 0 * tile[0], picture_of(height, width), side).any()
+    assert not blend_tiles(lambda tile: 0 * tile[0], image_of(height, width), side).any()
 
 
 def test_the_grid_of_tiles_does_not_matter_to_an_answer_that_is_the_same_everywhere():
-    picture = picture_of(90, 130)
-    expected = torch.sin(3 * picture[0])
+    image = image_of(90, 130)
+    expected = torch.sin(3 * image[0])
     for side in (16, 31, 64, 200):
-        assert torch.allclose(blend_tiles(lambda tile: torch.sin(3 * tile[0]), picture, side), expected, atol=1e-6)
+        assert torch.allclose(blend_tiles(lambda tile: torch.sin(3 * tile[0]), image, side), expected, atol=1e-6)
 
 
 def test_no_seam_shows_where_tiles_disagree():
     """Every tile answers another constant, the worst case: the blend then moves from one to the next without a jump."""
     answers = iter([0.0, 1.0] * 50)
     side = 64
-    blended = blend_tiles(lambda tile: torch.full_like(tile[0], next(answers)), picture_of(200, 200), side)
+    blended = blend_tiles(lambda tile: torch.full_like(tile[0], next(answers)), image_of(200, 200), side)
     jumps = max(blended.diff(dim=1).abs().max(), blended.diff(dim=2).abs().max())
     assert jumps <= 1.5 / (side // 4), "the whole difference, spread over the overlap of a quarter tile"
 
@@ -207,10 +209,10 @@ def test_detail_adds_what_is_left_to_do_after_the_lift():
     model = known_model(lambda source: 0.5 * (0.5 - source))
     image = np.full((300, 500, 3), 100, np.uint8)
     start = 100 / 127.5 - 1
-    plain = retouch(model, image, short_side=32)
+    plain = retouch(model, image, RetouchSettings(short_side=32))
     assert np.abs(plain - 127.5 * (1 + start + 0.5 * (0.5 - start))).max() <= 0.5
     model.network.seen.clear()
-    detailed = retouch(model, image, short_side=32, detail=True)
+    detailed = retouch(model, image, RetouchSettings(short_side=32, detail=True))
     assert np.abs(detailed - 127.5 * (1 + start + 0.75 * (0.5 - start))).max() <= 0.51
     coarse, *tiles = model.network.seen
     assert coarse.shape[2:] == (32, 54), "53, and padded to the network's multiple"
@@ -219,30 +221,30 @@ def test_detail_adds_what_is_left_to_do_after_the_lift():
 
 
 def test_detail_reaches_fine_creases_that_the_lift_cannot_see():
-    """The network flattens its picture towards mid-grey. Creases every 12 px are gone at a short side of 64, and there at 256."""
+    """The network flattens its image towards mid-grey. Creases every 12 px are gone at a short side of 64, and there at 256."""
     image = np.full((512, 512, 3), 128, np.uint8)
     for column in range(3):
         image[:, column::12] = 90
     flatten = known_model(lambda source: source.mean((2, 3), keepdim=True) - source)
-    plain = retouch(flatten, image, short_side=64).astype(float)
-    detailed = retouch(flatten, image, short_side=64, detail=True).astype(float)
+    plain = retouch(flatten, image, RetouchSettings(short_side=64)).astype(float)
+    detailed = retouch(flatten, image, RetouchSettings(short_side=64, detail=True)).astype(float)
     inner = np.s_[64:-64, 64:-64]
     assert plain[inner].std() > 0.95 * image[inner].std()
     assert detailed[inner].std() < 0.5 * image[inner].std()
 
 
-def test_detail_at_most_at_the_pictures_own_size():
+def test_detail_at_most_at_the_images_own_size():
     model = known_model(torch.zeros_like)
-    predict_change(model, noisy_picture(60, 80), detail=True, short_side=64)
+    predict_change(model, noisy_image(60, 80), RetouchSettings(detail=True, short_side=64))
     assert len(model.network.seen) == 1, "nothing finer to see"
-    change = predict_change(model, noisy_picture(100, 120), detail=True, short_side=64)
+    change = predict_change(model, noisy_image(100, 120), RetouchSettings(detail=True, short_side=64))
     assert change.residual.shape == (3, 100, 120)
 
 
 def test_what_is_told_about_a_change_has_its_size_and_range():
     model = known_model(lowfrequent, lambda source: source[:, :1] > 0)
     for detail in (False, True):
-        change = predict_change(model, noisy_picture(), detail=detail, short_side=32)
+        change = predict_change(model, noisy_image(), RetouchSettings(detail=detail, short_side=32))
         size = change.residual.shape[1:]
         assert change.mask.shape == change.spread.shape == (1, *size)
         assert change.mask.min() >= 0
@@ -271,7 +273,7 @@ def test_enlarging_to_the_same_size_changes_nothing():
         ([[0]], "got list"),
     ],
 )
-def test_what_is_no_picture_is_refused(image, message):
+def test_what_is_no_image_is_refused(image, message):
     with pytest.raises(InputError, match=message):
         retouch(known_model(lowfrequent), image)
 
@@ -283,15 +285,34 @@ def test_what_is_no_picture_is_refused(image, message):
         ({"strength": float("nan")}, "strength"),
         ({"short_side": 8}, "short_side must be at least 16"),
         ({"samples": 0}, "samples must be at least 1"),
-        ({"steps": 0}, "steps must lie in 1"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**63 - 4, "samples": 4}, "seed"),
+    ],
+)
+def test_settings_that_mean_nothing_do_not_come_into_being(settings, message):
+    with pytest.raises(InputError, match=message):
+        RetouchSettings(**settings)
+
+
+def test_settings_are_named_and_stay_as_they_are():
+    with pytest.raises(TypeError):
+        RetouchSettings(0.5)
+    with pytest.raises(FrozenInstanceError):
+        RetouchSettings().strength = 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"settings": RetouchSettings(steps=0)}, "steps must lie in 1"),
+        ({"settings": RetouchSettings(steps=1001)}, "steps must lie in 1 .. T=1000, got 1001"),
         ({"mask": np.zeros((10, 10))}, r"height and width \(300, 420\), got \(10, 10\)"),
         ({"mask": np.full((300, 420), 255)}, r"must lie in \[0, 1\]"),
         ({"mask": np.full((300, 420), np.nan)}, r"must lie in \[0, 1\]"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused_before_any_work(settings, message):
+def test_what_the_model_or_the_image_forbids_is_refused_before_any_work(given, message):
     model = known_model(lowfrequent)
     with pytest.raises(InputError, match=message):
-        retouch(model, noisy_picture(), **settings)
+        retouch(model, noisy_image(), **given)
     assert not model.network.seen

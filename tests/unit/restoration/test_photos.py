@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
 from ddpm_utils.data.images import read_rgb
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
+from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photograph, side_by_side, write_photograph
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><keep me/></x:xmpmeta>'
@@ -27,9 +27,9 @@ def exif(orientation=1):
 
 def scene(channels=3, dtype=np.uint8):
     """96 x 120 pixels of a photograph, alpha as the 2nd or 4th channel; 16 bits have lower bytes of their own."""
-    picture = skimage.data.coffee()[100:196, 200:320]
+    image = skimage.data.coffee()[100:196, 200:320]
     rng = np.random.default_rng(0)
-    array = np.concatenate([picture, rng.integers(0, 256, (96, 120, 1), np.uint8)], 2)[
+    array = np.concatenate([image, rng.integers(0, 256, (96, 120, 1), np.uint8)], 2)[
         ..., {1: [1], 2: [1, 3], 3: [0, 1, 2]}.get(channels, slice(4))
     ]
     if dtype == np.uint16:
@@ -46,9 +46,9 @@ def darkened(pixels):
 
 def rewritten(path):
     """Read a photo, change a rectangle, write it beside; returns the photo, the new pixels, the new path."""
-    photo = read_photo(path)
+    photo = read_photograph(path)
     pixels, out = darkened(photo.pixels), path.with_stem("out")
-    write_photo(photo, pixels, out)
+    write_photograph(photo, pixels, out)
     return photo, pixels, out
 
 
@@ -125,7 +125,7 @@ def test_png_of_16_bit_colour_keeps_all_16(tmp_path, channels):
     photo, pixels, out = rewritten(path)
     assert photo.pixels.dtype == np.uint16
     assert np.array_equal(photo.pixels, array[..., :3])
-    again = read_photo(out)  # held against plain loops above
+    again = read_photograph(out)  # held against plain loops above
     assert np.array_equal(again.pixels, pixels)
     assert np.array_equal(again.alpha, array[..., 3:])
     assert np.abs(np.asarray(Image.open(out)).astype(int)[..., :3] - (pixels >> 8)).max() == 0, "Pillow sees the same high bytes"
@@ -162,7 +162,7 @@ def test_jpeg_keeps_segments_tables_and_subsampling(tmp_path, mode, sampling, pr
         assert after.mode == mode
         assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before)
         assert ("progressive" in after.info) == progressive
-    again = read_photo(out)
+    again = read_photograph(out)
     assert again.pixels.shape == photo.pixels.shape == (120, 96, 3 if mode == "RGB" else 1), "upright"
     apart = np.abs(again.pixels.astype(int) - pixels)
     assert apart.mean() < 1.5, "the same tables lose little twice"
@@ -180,7 +180,7 @@ def test_jpeg_pixels_that_were_not_touched_stay_where_plain_compression_moves_th
         Image.fromarray(pixels).save(tmp_path / "plain.jpg", qtables=source.quantization, subsampling=sampling)
     beyond = np.ones((height, width), bool)
     beyond[:66, :86] = False  # the rectangle and the blocks that it touches
-    ours, plain = (read_photo(p).pixels.astype(int) - photo.pixels for p in (out, tmp_path / "plain.jpg"))
+    ours, plain = (read_photograph(p).pixels.astype(int) - photo.pixels for p in (out, tmp_path / "plain.jpg"))
     assert (ours[beyond] == 0).all(1).mean() > 0.975
     assert (ours[beyond] == 0).all(1).mean() > (plain[beyond] == 0).all(1).mean()
     changed = ours[22:48, 32:68] - (pixels.astype(int) - photo.pixels)[22:48, 32:68]
@@ -190,9 +190,9 @@ def test_jpeg_pixels_that_were_not_touched_stay_where_plain_compression_moves_th
 def test_a_new_colour_reaches_the_last_row_and_column_of_an_odd_jpeg(tmp_path):
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (33, 49), (100, 100, 100)).save(path, quality=95, subsampling=2)
-    photo = read_photo(path)
-    write_photo(photo, np.broadcast_to(np.uint8([160, 100, 70]), photo.pixels.shape), tmp_path / "out.jpg")
-    assert np.abs(read_photo(tmp_path / "out.jpg").pixels - np.float64([160, 100, 70])).max() <= 3
+    photo = read_photograph(path)
+    write_photograph(photo, np.broadcast_to(np.uint8([160, 100, 70]), photo.pixels.shape), tmp_path / "out.jpg")
+    assert np.abs(read_photograph(tmp_path / "out.jpg").pixels - np.float64([160, 100, 70])).max() <= 3
 
 
 def test_jpeg_coded_as_rgb_keeps_its_colours(tmp_path):
@@ -202,14 +202,14 @@ def test_jpeg_coded_as_rgb_keeps_its_colours(tmp_path):
     assert np.abs(np.asarray(Image.open(out)).astype(int) - pixels).mean() < 3
 
 
-def test_the_first_picture_of_a_phones_double_jpeg_is_kept_and_the_rest_told(tmp_path):
+def test_the_first_image_of_a_phones_double_jpeg_is_kept_and_the_rest_told(tmp_path):
     path = tmp_path / "phone.jpg"
     gain = Image.fromarray(scene()).reduce(4)
     Image.fromarray(scene()).save(path, "MPO", save_all=True, append_images=[gain], exif=exif(), quality=95, subsampling=0)
     photo, pixels, out = rewritten(path)
     assert "isn't kept" in photo.note
     with Image.open(out) as after:
-        assert after.format == "JPEG", "no index that points at pictures that aren't there"
+        assert after.format == "JPEG", "no index that points at images that aren't there"
         assert after.info["exif"] == Image.open(path).info["exif"]
         assert np.abs(np.asarray(after).astype(int) - pixels).mean() < 2
 
@@ -217,12 +217,12 @@ def test_the_first_picture_of_a_phones_double_jpeg_is_kept_and_the_rest_told(tmp
 def test_a_film_behind_a_jpeg_is_told_and_zeros_are_not(tmp_path):
     path = tmp_path / "phone.jpg"
     Image.fromarray(scene()).save(path, exif=exif())
-    assert not read_photo(path).note
+    assert not read_photograph(path).note
     whole = path.read_bytes()
     path.write_bytes(whole + bytes(100))
-    assert not read_photo(path).note
+    assert not read_photograph(path).note
     path.write_bytes(whole + b"\0\0\0\x18ftypmp42")
-    assert "isn't kept" in read_photo(path).note
+    assert "isn't kept" in read_photograph(path).note
 
 
 # --- TIFF, WebP, BMP ---
@@ -279,8 +279,8 @@ def test_bmp_stays_bmp(tmp_path, channels):
 def test_a_photo_without_changes_is_copied_byte_for_byte(tmp_path, ending):
     path = tmp_path / f"photo{ending}"
     Image.fromarray(scene()).save(path)
-    photo = read_photo(path)
-    write_photo(photo, photo.pixels.copy(), tmp_path / "new" / "folder" / path.name)
+    photo = read_photograph(path)
+    write_photograph(photo, photo.pixels.copy(), tmp_path / "new" / "folder" / path.name)
     assert (tmp_path / "new" / "folder" / path.name).read_bytes() == path.read_bytes()
 
 
@@ -300,10 +300,10 @@ def test_photos_stand_upright_and_are_turned_only_once(tmp_path, orientation, en
 def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
     path = tmp_path / "photo.png"
     Image.fromarray(scene()).save(path)
-    photo = read_photo(path)
+    photo = read_photograph(path)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        write_photo(photo, darkened(photo.pixels), tmp_path / "out.png")
+        write_photograph(photo, darkened(photo.pixels), tmp_path / "out.png")
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["photo.png"]
 
 
@@ -333,7 +333,7 @@ def with_one_transparent_colour(path):
 
 
 def enormous(path):
-    """The header of a picture of 20,000 x 20,000 pixels, and one row."""
+    """The header of an image of 20,000 x 20,000 pixels, and one row."""
     chunk = lambda n, d: struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d))  # noqa: E731
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(60001))) + chunk(b"IEND", b""))
@@ -350,12 +350,12 @@ def deep_grey_with_alpha(path):
 BAD = {
     "missing.jpg": (lambda path: None, "there is no photograph"),
     "empty.jpg": (lambda path: path.write_bytes(b""), "is empty, it has 0 bytes"),
-    "words.jpg": (lambda path: path.write_text("no picture"), "is damaged or no picture"),
-    "half.jpg": (truncated, "is damaged or no picture .*truncated"),
-    "half.png": (truncated, "is damaged or no picture"),
-    "half.webp": (truncated, "is damaged or no picture"),
-    "half.bmp": (truncated, "is damaged or no picture"),
-    "half.tif": (truncated, "is damaged or no picture|unusual kind"),
+    "words.jpg": (lambda path: path.write_text("no image"), "is damaged or no image"),
+    "half.jpg": (truncated, "is damaged or no image .*truncated"),
+    "half.png": (truncated, "is damaged or no image"),
+    "half.webp": (truncated, "is damaged or no image"),
+    "half.bmp": (truncated, "is damaged or no image"),
+    "half.tif": (truncated, "is damaged or no image|unusual kind"),
     "print.jpg": (lambda path: saved(path, "CMYK"), "is CMYK, made for print; convert it to RGB"),
     "print.tif": (lambda path: saved(path, "CMYK"), "is CMYK"),
     "palette.png": (lambda path: saved(path, "P"), "palette of at most 256 colours"),
@@ -365,10 +365,10 @@ BAD = {
     "deep-la.png": (deep_grey_with_alpha, "is grey of 16 bits with alpha"),
     "lzw.tif": (lambda path: saved(path, compression="tiff_lzw"), "TIFF with LZW compression; save it without"),
     "float.tif": (lambda path: saved(path, "F"), "TIFF of an unusual kind"),
-    "pages.tif": (several, "holds 2 pictures"),
-    "moving.webp": (several, "holds 2 pictures"),
-    "moving.png": (several, "holds 2 pictures"),
-    "gif.png": (lambda path: saved(path, "P", format="GIF"), "holds a GIF picture"),
+    "pages.tif": (several, "holds 2 images"),
+    "moving.webp": (several, "holds 2 images"),
+    "moving.png": (several, "holds 2 images"),
+    "gif.png": (lambda path: saved(path, "P", format="GIF"), "holds a GIF image"),
     "photo.gif": (lambda path: saved(path, "P"), "no photograph that can be retouched; they end in"),
     "enormous.png": (enormous, "larger than 178 megapixels"),
 }
@@ -379,7 +379,7 @@ def test_what_cannot_be_kept_is_refused_in_one_sentence(tmp_path, name):
     make, message = BAD[name]
     make(tmp_path / name)
     with pytest.raises(InputError, match=message) as caught:
-        read_photo(tmp_path / name)
+        read_photograph(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -407,7 +407,7 @@ def test_masks_of_other_proportions_are_refused_and_a_rounded_pixel_is_not(tmp_p
     assert read_mask(tmp_path / "mask.png", 1000, 1271).shape == (1000, 1271)
     with pytest.raises(InputError, match="is 60x47, its photograph 120x98"):
         read_mask(tmp_path / "mask.png", 98, 120)
-    (tmp_path / "words.png").write_text("no picture")
+    (tmp_path / "words.png").write_text("no image")
     with pytest.raises(InputError, match=r"the mask .* can't be read"):
         read_mask(tmp_path / "words.png", 96, 120)
 
