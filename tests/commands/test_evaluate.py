@@ -54,11 +54,11 @@ def run(*words):
 
 
 def test_the_command_measures_a_folder_of_pairs_with_two_models(folder, saved, tmp_path, capsys):
-    models = saved("anchored", seed=3), saved("regression", seed=3)
+    models = saved("resshift", seed=3), saved("regression", seed=3)
     for out in (tmp_path / "new" / "table.md", tmp_path / "table.csv"):
         assert run(*models, "--data-path", folder, "--samples", 2, "--out", out) == 0
     said = capsys.readouterr().out
-    for name in ("copy", "Gaussian, σ 1 px", "anchored", "anchored, mean of 2", "regression"):
+    for name in ("copy", "Gaussian, σ 1 px", "resshift", "resshift, mean of 2", "regression"):
         assert f"| {name} |" in said
     assert "n = 3 pairs, 3 of them changed" in said
     assert "no test split" in said
@@ -89,7 +89,7 @@ def test_of_prepared_pairs_the_test_split_is_measured(folder, saved, capsys):
 
 
 def test_synthetic_pairs_are_drawn_as_many_as_are_measured(saved, capsys):
-    assert run(saved("anchored", seed=1), "--n", 2, "--samples", 1) == 0
+    assert run(saved("resshift", seed=1), "--n", 2, "--samples", 1) == 0
     said = capsys.readouterr().out
     assert "data: 2 pairs of 32 px, from the test split" in said
     assert "n = 2 pairs" in said
@@ -108,7 +108,7 @@ def test_without_a_model_the_shipped_one_is_measured_or_its_absence_told(folder,
 
 
 def test_bad_input_is_one_sentence_each(folder, saved, tmp_path, capsys):
-    anchored = saved("anchored", seed=1)
+    anchored = saved("resshift", seed=1)
     (tmp_path / "nothing" / "src").mkdir(parents=True)
     (tmp_path / "nothing" / "gt").mkdir()
     (tmp_path / "unequal" / "src").mkdir(parents=True)
@@ -138,7 +138,7 @@ def test_models_of_different_sizes_need_a_size(folder, saved, tmp_path, capsys):
     small = make_model("regression", seed=1)
     sizes = replace(small.config.network, image_size=16)
     save_model(small.network, replace(small.config, network=sizes), (), tmp_path / "small.safetensors")
-    words = saved("anchored", seed=1), tmp_path / "small.safetensors", "--data-path", folder, "--samples", 1
+    words = saved("resshift", seed=1), tmp_path / "small.safetensors", "--data-path", folder, "--samples", 1
     assert run(*words) == 2
     assert "different sizes (16, 32 px); choose one with --img-size" in capsys.readouterr().err
     assert run(*words, "--img-size", 16) == 0

@@ -8,6 +8,7 @@ import torch
 from ddpm_utils.__main__ import main
 from ddpm_utils.data.pair_folders import load_pairs
 from ddpm_utils.models import load_model, weights_digest
+from ddpm_utils.training.tasks.restoration import RestorationTask
 from ddpm_utils.training.trainer import Trainer
 
 TINY = shlex.split(
@@ -29,14 +30,14 @@ def first(tmp_path_factory):
 
 def test_paired_training_writes_a_model_and_pictures_of_pairs(first):
     model = load_model(first)
-    assert (model.config.form, model.config.network.patch, model.config.network.extra_channels) == ("anchored", 2, 1)
+    assert (model.config.task.form, model.config.network.patch, model.config.network.extra_channels) == ("resshift", 2, 1)
     assert (first.parent / "samples" / "step-0000004.png").is_file()
     assert not model.config.network.middle_attention
 
 
 def test_a_run_begins_with_the_weights_of_the_model(first):
     model = load_model(first)
-    trainer = Trainer(model.config, load_pairs("wrinkles:24", 32), start=model.network.state_dict())
+    trainer = Trainer(RestorationTask(model.config), load_pairs("wrinkles:24", 32), start=model.network.state_dict())
     for mine, averaged, theirs in zip(trainer.network.parameters(), trainer.averages[0].shadow, model.network.parameters()):
         assert torch.equal(mine, theirs)
         assert torch.equal(averaged, theirs)
@@ -58,7 +59,7 @@ def test_a_run_that_started_from_a_model_resumes_to_the_same_bytes_and_only_with
     ("words", "named"),
     [
         (["--width", 16], "its network is"),
-        (["--form", "regression"], "its form is anchored"),
+        (["--form", "regression"], "its task is restoration by resshift"),
         (["--start-from", "nothing.safetensors"], "there is no model file"),
         (["--start-from", "nothing"], "there is no shipped model"),
     ],

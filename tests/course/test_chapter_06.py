@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Restoration, TrainConfig
 from ddpm_utils.models import Model
 from ddpm_utils.restoration import formulations as forms
 from ddpm_utils.restoration.formulations import RESIDUAL_SCALE, restoration_steps, shift_fractions, x_t_of
@@ -16,7 +16,7 @@ KAPPA = 0.3
 
 def anchored_config(timesteps=12):
     network = UNetConfig(16, 3, 8, (1, 2), 1, (), False, groups=4, condition_channels=3, extra_channels=1)
-    return TrainConfig(network=network, form="anchored", timesteps=timesteps, kappa=KAPPA)
+    return TrainConfig(network=network, task=Restoration(timesteps=timesteps, kappa=KAPPA))
 
 
 # --- a sparse edit, and the number that a loss likes best ---
@@ -64,7 +64,7 @@ def test_small_steps_of_the_anchored_chain_add_up_to_its_closed_form():
         step = eta[t] - before
         mean, variance, before = mean + step * (source - x0), variance + KAPPA**2 * step, eta[t]
         index = torch.tensor([t])
-        still, moved = (x_t_of(config, source, x0, index, eps) for eps in (torch.zeros_like(x0), torch.ones_like(x0)))
+        still, moved = (x_t_of(config.task, source, x0, index, eps) for eps in (torch.zeros_like(x0), torch.ones_like(x0)))
         assert (still - mean).abs().item() < 1e-12
         assert ((moved - still).square() - variance).abs().item() < 1e-12
 

@@ -175,7 +175,7 @@ def test_two_processes_share_a_session_on_pairs(python, tmp_path):
     assert "pairs of 16 px" in session.out
     assert session.status["status"] == "done"
     config = load_model(session.working / "run" / "model.safetensors").config
-    assert (config.form, config.batch_size) == ("anchored", 4)
+    assert (config.task.form, config.batch_size) == ("resshift", 4)
     assert session.files()[0] == "report.html"
     assert not [name for name in session.files() if "source" in name], "crops belong into scratch space"
 

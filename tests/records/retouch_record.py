@@ -18,7 +18,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Restoration, TrainConfig
 from ddpm_utils.models import save_model
 from ddpm_utils.unet import UNet, UNetConfig
 
@@ -43,7 +43,7 @@ def random_model(path: Path, width: int = 8, multipliers: tuple[int, ...] = (1, 
     unet = UNet(network)
     torch.nn.init.normal_(unet.output_conv.weight, std=0.05)
     unet.output_conv.bias.data[3] = 1.0  # open gates, mostly
-    save_model(unet, TrainConfig(network=network, form="anchored"), (), path)
+    save_model(unet, TrainConfig(network=network, task=Restoration()), (), path)
     return path
 
 

@@ -70,7 +70,7 @@ def test_pairs_without_a_change_count_only_as_false_changes():
 
 
 def test_pairs_that_are_all_unchanged_have_no_psnr_but_false_changes():
-    rows = evaluate_rows(make_pairs(2, unchanged=2), [*baselines(), *model_methods(make_model("anchored", seed=0))])
+    rows = evaluate_rows(make_pairs(2, unchanged=2), [*baselines(), *model_methods(make_model("resshift", seed=0))])
     assert all(np.isnan(r.psnr) and np.isnan(r.gradient) and r.changed == 0 for r in rows)
     assert [r.false_changes > 0 for r in rows[:4]] == [False, True, True, True]
     assert "nan" not in table(rows) + "".join(verdicts(rows))
@@ -98,7 +98,7 @@ def test_figures_do_not_depend_on_the_batches():
 # --- models ---
 
 
-@pytest.mark.parametrize("form", ["regression", "residual", "anchored"])
+@pytest.mark.parametrize("form", ["regression", "residual", "resshift"])
 def test_a_network_that_predicts_zero_or_keeps_its_gate_shut_is_a_copy(form):
     pairs = make_pairs(4, unchanged=1)
     silent = make_model(form, bias=-9.0) if form == "residual" else make_model(form)  # residual starts from noise, so its gate must be shut
@@ -117,17 +117,17 @@ def test_names_and_steps_tell_the_form_and_the_samples():
         ("palette, mean of 3", 150),
         ("residual", 10),
         ("residual, mean of 3", 30),
-        ("anchored", 1),
-        ("anchored, mean of 3", 3),
+        ("resshift", 1),
+        ("resshift, mean of 3", 3),
     ]
-    assert [(m.name, m.steps) for m in model_methods(make_model("anchored"), "mine", steps=7, samples=1)] == [("mine", 7)]
+    assert [(m.name, m.steps) for m in model_methods(make_model("resshift"), "mine", steps=7, samples=1)] == [("mine", 7)]
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_gives_others():
     pairs = make_pairs(20)  # more than a batch
 
     def rows(seed):
-        return figures(evaluate_rows(pairs, model_methods(make_model("anchored", seed=3), samples=1, seed=seed, steps=2)))
+        return figures(evaluate_rows(pairs, model_methods(make_model("resshift", seed=3), samples=1, seed=seed, steps=2)))
 
     first, again, other = rows(0), rows(0), rows(1)
     assert first == again
@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others():
 
 
 def test_a_mean_row_is_the_mean_of_that_many_samples_and_batches_draw_other_noise():
-    model, sources = make_model("anchored", seed=3, bias=2.0), make_pairs(2).sources
+    model, sources = make_model("resshift", seed=3, bias=2.0), make_pairs(2).sources
     one, mean = model_methods(model, samples=3, steps=2, seed=5)
     drawn = [restore(model, to_float(sources), 2, 1, seed) for seed in (15, 16, 17)]
     gated = gate(torch.stack([d.mask for d in drawn]).mean(0))
@@ -150,7 +150,7 @@ def test_a_mean_row_is_the_mean_of_that_many_samples_and_batches_draw_other_nois
 
 def test_a_model_touches_only_pixels_of_its_predicted_mask():
     """There it touches all but those that it would change by less than half a level, which rounding takes away."""
-    pairs, model = make_pairs(2), make_model("anchored", seed=3)
+    pairs, model = make_pairs(2), make_model("resshift", seed=3)
     for samples, method in zip((1, 2), model_methods(model, samples=2, steps=2)):
         outputs, where = method.retouch(pairs.sources, 0)
         touched = (outputs != pairs.sources).any(-1)
@@ -181,9 +181,9 @@ def test_a_mask_that_says_everywhere_or_nowhere_has_the_precision_and_recall_of_
 
 def test_verdicts_tell_what_models_gained_over_the_copy():
     pairs = make_pairs(3)
-    rows = evaluate_rows(pairs, [*baselines(), *model_methods(make_model("anchored", seed=3), samples=2)])
+    rows = evaluate_rows(pairs, [*baselines(), *model_methods(make_model("resshift", seed=3), samples=2)])
     lines = verdicts(rows)
-    assert [line.split(":")[0] for line in lines] == ["anchored", "anchored, mean of 2"]
+    assert [line.split(":")[0] for line in lines] == ["resshift", "resshift, mean of 2"]
     assert f"{rows[4].psnr_in - rows[0].psnr_in:+.2f} dB in the mask, {rows[4].psnr - rows[0].psnr:+.2f} dB in total" in lines[0]
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Restoration, TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
 from ddpm_utils.restoration import full_resolution as restoration
@@ -19,7 +19,8 @@ from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.unet import UNetConfig
 
 CONFIG = TrainConfig(
-    network=UNetConfig(32, 3, 8, (1, 2), 1, (), False, groups=4, condition_channels=3, extra_channels=1), form="regression"
+    network=UNetConfig(32, 3, 8, (1, 2), 1, (), False, groups=4, condition_channels=3, extra_channels=1),
+    task=Restoration(form="regression"),
 )
 
 
