@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import DamagedFile, InputError
 from ddpm_utils.runtime.files import atomic_write
 from ddpm_utils.unet import UNet
 
@@ -72,13 +72,13 @@ def read_weights(path: Path, expected: str, kind: str, command: str) -> tuple[di
                 )
             return about, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+        raise DamagedFile(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
 
 
 def with_weights(network: Network, weights: dict[str, Tensor], path: Path) -> Network:
-    """The network with these weights in it; InputError if they are not its own, which the file at `path` then is to blame for."""
+    """The network with these weights in it; DamagedFile if they are not its own, which the file at `path` then is to blame for."""
     if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
-        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
+        raise DamagedFile(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
     network.load_state_dict(weights)
     return network
 
