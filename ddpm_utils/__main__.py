@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import os
 import sys
+from pathlib import Path
 
 from ddpm_utils.errors import InputError
 
@@ -48,14 +50,20 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args) or 0
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"error: {error.filename or 'files'} can't be read or written: {error.strerror or error}", file=sys.stderr)
-        return 2
+        return _refuse(f"{error.filename or 'files'} can't be read or written: {error.strerror or error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _refuse(sentence: str) -> int:
+    """Tell people, and a program that asked for it by naming a file in $DDPM_REFUSAL; returns the exit code."""
+    print(f"error: {sentence}", file=sys.stderr)
+    if file := os.environ.get("DDPM_REFUSAL"):
+        Path(file).write_text(sentence)
+    return 2
 
 
 def _with_hyphens(word: str) -> str:
