@@ -100,12 +100,15 @@ def check_machine(environment: dict[str, str]) -> int:
     say(f"{JOB['job']} to epoch {JOB['epochs']}, chain {CHAIN}")
     command = [sys.executable, "-m", "ddpm_utils", "doctor", "--json", "--out", str(WORKING)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
-    print(done.stdout + done.stderr, flush=True)
+    print(done.stderr, end="", flush=True)
     try:
         looked = json.loads(done.stdout)
     except ValueError:
+        print(done.stdout, flush=True)
         words = last_words(done.stderr.splitlines(), environment)
         raise Refused(f"the look at the machine failed with exit code {done.returncode}: {words}") from None
+    for finding in looked["findings"]:
+        say(f"{finding['what']}: {finding['found']}")
     if problems := [finding["problem"] for finding in looked["findings"] if finding["problem"]]:
         raise Refused(problems[-1])
     gpus = looked["devices"].get("cuda", 0)
