@@ -57,7 +57,7 @@ class State:
             raise InputError(f"{str(path)!r} is not the state of a chain; restore it, or use another --out") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How a chain runs. build: arguments of build.build_job that are the same in each session."""
 

@@ -390,7 +390,9 @@ def test_a_damaged_copy_of_the_package_is_not_unpacked(tmp_path, python):
 @pytest.mark.parametrize("accelerator", ["t4", "p100"])
 @pytest.mark.parametrize("job", JOBS)
 def test_resuming_changes_the_sources_and_not_the_chain(job, accelerator, tmp_path):
-    folders = [build.build_job(job, "alice", tmp_path / str(r), accelerator, resume=r, dataset="bob/some-data") for r in (False, True)]
+    folders = [
+        build.build_job(job, "alice", tmp_path / str(r), accelerator=accelerator, resume=r, dataset="bob/some-data") for r in (False, True)
+    ]
     first, later = (build.built(folder) for folder in folders)
     assert first["chain"] == later["chain"]
     metadata = [json.loads((folder / "kernel-metadata.json").read_text()) for folder in folders]
