@@ -15,7 +15,7 @@ from ddpm_utils.data.pairs import PairSet
 from ddpm_utils.data.sources import download
 from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.retouching import Method, Row, baselines, evaluate_rows, model_methods, table, verdicts
-from ddpm_utils.models import Model, load_model, shipped
+from ddpm_utils.models import Model, find_weights, load_model, shipped
 from ddpm_utils.restoration.formulations import check_restorer
 from ddpm_utils.runtime.device import choose_device, describe_device
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--out must name a file that ends in {' or '.join(ENDINGS)}, got {str(args.out)!r}")
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
-    models = {path: load_restorer(path, device) for path in args.models or shipped_restorer()}
+    models = {path: load_restorer(path, device) for path in [find_weights(name, "retoucher") for name in args.models] or shipped_restorer()}
     methods = baselines() + methods_of(models, args.steps, args.samples, args.seed)
     pairs, split = load_test_pairs(args.data_path, args.img_size or size_of(models), args.target_path, args.n, args.skip_broken)
     print(f"data: {len(pairs)} pairs of {pairs.size} px, {split}")

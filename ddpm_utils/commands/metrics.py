@@ -17,7 +17,7 @@ from ddpm_utils.data.sources import EMBEDDED, load_images
 from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.distribution_metrics import coverage, kid
 from ddpm_utils.evaluation.features import classifier_features, efficientnet_features, inception_fid
-from ddpm_utils.models import file_or_shipped
+from ddpm_utils.models import find_weights
 from ddpm_utils.runtime.device import choose_device, describe_device
 
 COLOUR, INCEPTION = "efficientnet-lite0", "inception-fid"
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"there is no folder of generated images {str(args.generated)!r}; `sample --images FOLDER` writes one")
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
-    classifier = None if args.features in (COLOUR, INCEPTION) else load_classifier(file_or_shipped(args.features), device)
+    classifier = None if args.features in (COLOUR, INCEPTION) else load_classifier(find_weights(args.features, "classifier"), device)
     network = classifier and classifier.config.network
     size = args.img_size or (network.image_size if network else smaller_size(args.generated, args.real))
     channels = network.channels if network else 3

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import Model, load_model, shipped
+from ddpm_utils.models import Model, find_weights, load_model
 from ddpm_utils.restoration.full_resolution import SHORT_SIDE, check_settings, retouch
 from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photo, side_by_side, write_photo
 from ddpm_utils.runtime.device import choose_device, describe_device
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"there is no photograph or folder {str(args.photo)!r}; check the name")
     jobs = folder_jobs(args) if args.photo.is_dir() else [single_job(args)]
     device = choose_device(args.device)
-    model = load_model(shipped(args.model) if not Path(args.model).suffix else Path(args.model), device)
+    model = load_model(find_weights(args.model, "retoucher"), device)
     check_settings(model, args.strength, args.short_side, args.samples, args.steps, args.seed)
     print(f"device: {describe_device(device)}")
     if not args.photo.is_dir():

@@ -18,7 +18,7 @@ from ddpm_utils.data.pair_folders import load_pairs
 from ddpm_utils.data.sources import EMBEDDED, KAGGLE_HANDLES, load_images
 from ddpm_utils.diffusion import LOSSES, PREDICTIONS, WEIGHTINGS
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import Model, file_or_shipped, load_model, weights_digest
+from ddpm_utils.models import Model, find_weights, load_model, weights_digest
 from ddpm_utils.runtime.device import (
     PRECISIONS,
     Execution,
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
 
 def model_to_start_from(name: str, config: TrainConfig) -> Model:
     """The model of this file or shipped under this name; InputError where its network or form differ from the run's."""
-    model = load_model(file_or_shipped(name))
+    model = load_model(find_weights(name, "retoucher" if config.form else "generator"))
     theirs = replace(model.config.network, image_size=config.network.image_size, attention=config.network.attention)
     for what, mine, other in (("network", config.network, theirs), ("form", config.form, model.config.form)):
         if mine != other:

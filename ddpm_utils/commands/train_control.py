@@ -16,7 +16,7 @@ from ddpm_utils.control.hints import HINTS
 from ddpm_utils.data.images import ImageSet
 from ddpm_utils.data.sources import EMBEDDED, KAGGLE_HANDLES, load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import Model, file_or_shipped, load_model
+from ddpm_utils.models import Model, find_weights, load_model
 from ddpm_utils.runtime.device import PRECISIONS, Execution, choose_device, describe_device
 from ddpm_utils.runtime.doctor import check_device
 from ddpm_utils.training.limits import Limits
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    base = load_model(file_or_shipped(args.base))
+    base = load_model(find_weights(args.base, "generator"))
     if base.config.form is not None:
         raise InputError("this model retouches pictures; a control needs one that generates them")
     if args.steps is not None and args.steps < 1:
