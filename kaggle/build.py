@@ -93,7 +93,7 @@ def check_flags(train: dict, epochs: int) -> None:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            build_parser().parse_args(words)
+            build_parser(["train"]).parse_args(words)
     except SystemExit as error:
         raise InputError(f"train refuses what job.toml and --set say: {said.getvalue().strip()}") from error
 
