@@ -1,11 +1,17 @@
-"""The command line: `python -m ddpm_utils COMMAND …`. Each command lies in commands/."""
+"""The command line: `python -m ddpm_utils COMMAND …`, or `ddpm-utils COMMAND …`. Each command lies in commands/."""
 
 import argparse
+import ast
 import importlib
+import os
 import sys
+from collections.abc import Collection
+from pathlib import Path
 
+from ddpm_utils import __version__
 from ddpm_utils.errors import InputError
 
+SCRIPT = "ddpm-utils"  # in pyproject.toml
 COMMANDS = (
     "train",
     "train-classifier",
@@ -16,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "metrics",
     "ema",
+    "models",
     "plan",
     "doctor",
 )
@@ -28,34 +35,49 @@ class OneSentenceParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    parser = OneSentenceParser(prog="python -m ddpm_utils", description="Train denoising diffusion models and sample from them.")
+def build_parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of all commands. Those `wanted` are imported, which takes seconds where they need torch, and know their flags."""
+    prog = SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m ddpm_utils"
+    parser = OneSentenceParser(prog=prog, description="Train denoising diffusion models and sample from them.")
+    parser.add_argument("--version", action="version", version=f"ddpm_utils {__version__}", help="show the version and end")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=OneSentenceParser)
     for name in COMMANDS:
-        module = importlib.import_module(f"ddpm_utils.commands.{name.replace('-', '_')}")
-        summary = module.__doc__.strip().splitlines()[0]
-        command = subparsers.add_parser(name, help=summary, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        description = _description(name)
+        command = subparsers.add_parser(name, help=description.splitlines()[0], description=description)
+        if name in wanted:
+            module = importlib.import_module(f"ddpm_utils.commands.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser
+
+
+def _description(command: str) -> str:
+    """The docstring of a command's file, which is not imported for it."""
+    source = Path(__file__).with_name("commands") / f"{command.replace('-', '_')}.py"
+    return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 if it did what was asked, 1 if that failed, 2 after one sentence on what was wrong with the input or the disk."""
     words = sys.argv[1:] if argv is None else argv
-    args = build_parser().parse_args([_with_hyphens(word) for word in words])
+    args = build_parser(words[:1]).parse_args([_with_hyphens(word) for word in words])
     try:
         return args.run(args) or 0
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"error: {error.filename or 'files'} can't be read or written: {error.strerror or error}", file=sys.stderr)
-        return 2
+        return _refuse(f"{error.filename or 'files'} can't be read or written: {error.strerror or error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _refuse(sentence: str) -> int:
+    """Tell people, and a program that asked for it by naming a file in $DDPM_REFUSAL; returns the exit code."""
+    print(f"error: {sentence}", file=sys.stderr)
+    if file := os.environ.get("DDPM_REFUSAL"):
+        Path(file).write_text(sentence)
+    return 2
 
 
 def _with_hyphens(word: str) -> str:

@@ -1,4 +1,4 @@
-"""The one exception that means "your input, not our bug"."""
+"""The exception that means "your input, not our bug", and the kind of it that programs tell apart."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints that sentence and exits with code 2; everything else keeps its traceback.
     """
+
+
+class DamagedFile(InputError):
+    """A file that is there and not whole: another copy of it, or the one before it, may do."""

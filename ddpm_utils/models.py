@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,14 +13,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import DamagedFile, InputError
+from ddpm_utils.recipes import KINDS, SHIPPED, read_recipes
 from ddpm_utils.runtime.files import atomic_write
 from ddpm_utils.unet import UNet
 
 Network = TypeVar("Network", bound=nn.Module)
 MODEL_FORMAT = "ddpm_utils model 1"
 MODEL_BYTES_PER_PARAMETER = 2.1
-SHIPPED = Path(__file__).parent / "weights"  # NAME.safetensors, with its recipe NAME.toml and its log NAME.jsonl beside it
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ def read_weights(path: Path, expected: str, kind: str, command: str) -> tuple[di
                 )
             return about, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+        raise DamagedFile(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
 
 
 def with_weights(network: Network, weights: dict[str, Tensor], path: Path) -> Network:
-    """The network with these weights in it; InputError if they are not its own, which the file at `path` then is to blame for."""
+    """The network with these weights in it; DamagedFile if they are not its own, which the file at `path` then is to blame for."""
     if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
-        raise InputError(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
+        raise DamagedFile(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
     network.load_state_dict(weights)
     return network
 
@@ -101,6 +102,44 @@ def shipped(name: str) -> Path:
     return path
 
 
-def file_or_shipped(name: str) -> Path:
-    """What a command line means by `name`: a file if it has an ending, else a model that comes with the package."""
-    return Path(name) if Path(name).suffix else shipped(name)
+def find_weights(name: str | Path, kind: str) -> Path:
+    """The file that a command line means by `name`, where weights of a `kind` of KINDS are asked for.
+
+    In this order: the name of a shipped model (./NAME is a file or folder for certain), a file, the folder of a run; ~ is your home. Whether a
+    file holds what is asked for is seen when it is read. Raises InputError that lists the shipped models that fit.
+    """
+    asked, path = KINDS[kind], Path(os.path.expanduser(name))  # Path's own raises for an unknown user
+    if str(name) == path.name and (SHIPPED / f"{name}.safetensors").is_file():
+        return _shipped_of(kind, str(name))
+    if path.is_file() and path.suffix == ".pt":
+        result = path.with_name(asked.result)
+        there = "" if result.is_file() else ", which is written when the run ends or stops"
+        raise InputError(f"{str(path)!r} is a state, to resume from; the {asked.noun} of its run is {str(result)!r}{there}")
+    if path.is_dir():
+        path /= asked.result
+        if not path.is_file():
+            raise InputError(
+                f"the folder {str(path.parent)!r} holds no {path.name}, which a run leaves there when it ends or stops; name a file, or one of "
+                f"the shipped {_fitting(kind)}"
+            )
+    if not path.is_file():
+        raise InputError(
+            f"there is no {asked.noun} file, no folder of a run and no shipped {asked.noun} {str(name)!r}; those shipped are {_fitting(kind)}; "
+            f"train one with `python -m ddpm_utils {asked.command}`"
+        )
+    return path
+
+
+def _shipped_of(kind: str, name: str) -> Path:
+    """A shipped model, which is refused if its recipe says that it is of another kind."""
+    own = next((recipe.kind for recipe in read_recipes(SHIPPED) if recipe.name == name), kind)
+    if own != kind:
+        raise InputError(
+            f"the shipped {name!r} {KINDS[own].does}, here something is needed that {KINDS[kind].does}; those shipped are {_fitting(kind)}"
+        )
+    return shipped(name)
+
+
+def _fitting(kind: str) -> str:
+    """The names of the shipped models of a kind, in words."""
+    return ", ".join(recipe.name for recipe in read_recipes(SHIPPED) if recipe.kind == kind) or "none in this copy"

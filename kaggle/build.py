@@ -93,7 +93,7 @@ def check_flags(train: dict, epochs: int) -> None:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            build_parser().parse_args(words)
+            build_parser(["train"]).parse_args(words)
     except SystemExit as error:
         raise InputError(f"train refuses what job.toml and --set say: {said.getvalue().strip()}") from error
 
@@ -112,6 +112,7 @@ def build_job(
     job: str | Path,
     owner: str,
     out: Path,
+    *,
     accelerator: str = "t4",
     epochs: int | None = None,
     resume: bool = False,
@@ -264,7 +265,8 @@ def main(argv: list[str] | None = None) -> int:
         overrides = overrides_of(args.set)
         if args.owner is None:
             raise InputError("--owner is needed: your name on Kaggle, as in kaggle.com/NAME")
-        out = build_job(args.job, args.owner, args.out, args.accelerator, args.epochs, args.resume_from_self, args.dataset, overrides)
+        changes = {"accelerator": args.accelerator, "epochs": args.epochs, "dataset": args.dataset, "overrides": overrides}
+        out = build_job(args.job, args.owner, args.out, resume=args.resume_from_self, **changes)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

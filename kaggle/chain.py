@@ -13,6 +13,7 @@ from pathlib import Path
 
 import build
 from client import Kernel, Pushed, Quota, Refused, Unreachable, download
+from kernel import CAUSES
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write
@@ -23,7 +24,6 @@ TIMEOUT = "max allowed execution duration"  # Kaggle's words for a session that 
 BUSY = ("session count", "projected to exceed")  # … for a push that may go through later
 SPENT = "weekly GPU quota"
 ENDED = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
-DIED = "training died"  # kernel.py's words for an end that another try may not meet; others, such as a loss of NaN, would come again
 
 
 class Stopped(Exception):
@@ -57,7 +57,7 @@ class State:
             raise InputError(f"{str(path)!r} is not the state of a chain; restore it, or use another --out") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How a chain runs. build: arguments of build.build_job that are the same in each session."""
 
@@ -246,7 +246,11 @@ class Chain:
         about = json.loads((folder / "status.json").read_text())
         if about.get("chain") != self.state.chain:
             return self._failed(version, f"its output is of another chain, {about.get('chain')}")
-        status, steps = about["status"], [s["step"] for s in self.state.sessions if s["status"] == "stopped"]
+        status, cause, steps = (
+            about["status"],
+            self._cause(version, about),
+            [s["step"] for s in self.state.sessions if s["status"] == "stopped"],
+        )
         if status == "stopped" and steps and about["step"] <= steps[-1]:
             return self._failed(version, f"it came no further than step {steps[-1]}: {about['reason']}")
         for name in wanted(files, status == "done", self.options.fetch_checkpoints):
@@ -254,7 +258,7 @@ class Chain:
             self._patiently(lambda name=name, expected=expected: download(files[name], folder / name, expected))
         self.say(f"version {version}: {status} at epoch {about['epoch']:g} of {about['epochs']}: {about['reason']}")
         self.state.good = version if about["state"] else None
-        if status == "failed" and about["reason"].startswith(DIED):
+        if cause == "died":
             return self._failed(version, about["reason"])
         if status == "done":
             with atomic_write(self.options.out / "model.safetensors") as file:
@@ -262,7 +266,22 @@ class Chain:
         self.state.failures = 0
         self._end(version, {name: about[name] for name in ("status", "reason", "epoch", "step", "hours", "peak_disk_gb")})
         if status == "failed":
-            raise Stopped(f"training failed: {about['reason']}")
+            untold = (
+                ""
+                if cause
+                else "; its status.json, of an older kernel, doesn't tell whether another try helps: run the same command for one"
+            )
+            raise Stopped(f"training failed: {about['reason']}{untold}")
+
+    def _cause(self, version: int, about: dict) -> str | None:
+        """Why the session ended, a word of CAUSES; None for a failure that an older kernel left without one."""
+        status = about["status"]
+        cause = about.get("cause", None if status == "failed" else status)
+        if cause is not None and cause not in CAUSES:
+            raise Stopped(
+                f"version {version} names the cause {cause!r}, which is none of {', '.join(CAUSES)}: this run.py is older than the kernel; update it"
+            )
+        return cause
 
     def _failed(self, version: int, reason: str) -> None:
         """Count a session that failed; too many, one after the other, end the chain."""

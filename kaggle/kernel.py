@@ -1,7 +1,8 @@
 """One session of a training job on Kaggle: look at the machine, find the data, go on where the chain stopped, train, report.
 
 kaggle/build.py fills in the constants and the package. Exit code 1: refused before training, so that nothing is lost. Once training has begun
-the exit code is 0 whatever happens, because Kaggle throws away what a failed session wrote: status.json says how it ended.
+the exit code is 0 whatever happens, because Kaggle throws away what a failed session wrote: status.json says how it ended, for programs in
+its fields "status" and "cause" (see CAUSES), for people in "reason".
 """
 
 import html
@@ -33,6 +34,15 @@ RUN = WORKING / "run"  # what `python -m ddpm_utils train` writes
 MOUNT_DEPTH = 6  # /kaggle/input/datasets/OWNER/SLUG and a few folders inside
 POLL_SECONDS = 1.0
 
+# Why a session ended, a closed set: the field "cause" of status.json, which chain.py decides by. A refusal before training leaves no files.
+CAUSES = {
+    "done": "all epochs are trained",
+    "stopped": "a limit or a signal ended it cleanly before that; the next session goes on",
+    "diverged": "the loss is no longer a number, which another try would meet again",
+    "died": "the training process was killed or crashed, which another try may not meet",
+}
+CAUSE_OF = {"done": "done", "stopped": "stopped", "failed": "diverged", "running": "died"}  # by the "status" that train left in run/
+
 
 class Refused(Exception):
     """A reason not to train, found before training."""
@@ -55,7 +65,7 @@ def main() -> int:
     except Exception as error:  # from here on whatever is in the working folder must be kept
         tail, peak = [f"{type(error).__name__}: {error}"], working_bytes()
     if not (RUN / "status.json").exists():
-        print(f"error: {last_words(tail)}", file=sys.stderr)
+        print(f"error: {last_words(tail, environment)}", file=sys.stderr)
         return 1
     try:
         status = conclude(history, tail, peak)
@@ -79,20 +89,29 @@ def hours() -> float:
 
 
 def environment_with(package: Path) -> dict[str, str]:
-    """The variables of commands that use the package; decoded images go where they are not saved."""
+    """The variables of commands that use the package; decoded images, and the sentence of a refusal, go where they are not saved."""
     path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    cache = Path(tempfile.gettempdir()) / "ddpm_cache"
-    return {"DDPM_CACHE": str(cache), **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    cache, refusal = Path(tempfile.gettempdir()) / "ddpm_cache", Path(tempfile.mkdtemp()) / "refusal.txt"
+    return {"DDPM_CACHE": str(cache), **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "DDPM_REFUSAL": str(refusal)}
 
 
 def check_machine(environment: dict[str, str]) -> int:
     """Refuse a machine that lacks the device or fails a real computation on it; returns the number of GPUs. Takes seconds."""
     say(f"{JOB['job']} to epoch {JOB['epochs']}, chain {CHAIN}")
-    code, lines = run([sys.executable, "-m", "ddpm_utils", "doctor", "--out", str(WORKING)], environment)
-    if code:
-        problems = [line.partition("PROBLEM: ")[2] for line in lines if "PROBLEM: " in line]
-        raise Refused((problems or lines or [f"the look at the machine failed with exit code {code}"])[-1])
-    gpus = sum(line.startswith("cuda:") for line in lines)
+    command = [sys.executable, "-m", "ddpm_utils", "doctor", "--json", "--out", str(WORKING)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+    print(done.stderr, end="", flush=True)
+    try:
+        looked = json.loads(done.stdout)
+    except ValueError:
+        print(done.stdout, flush=True)
+        words = last_words(done.stderr.splitlines(), environment)
+        raise Refused(f"the look at the machine failed with exit code {done.returncode}: {words}") from None
+    for finding in looked["findings"]:
+        say(f"{finding['what']}: {finding['found']}")
+    if problems := [finding["problem"] for finding in looked["findings"] if finding["problem"]]:
+        raise Refused(problems[-1])
+    gpus = looked["devices"].get("cuda", 0)
     if JOB["train"].get("device") == "cuda" and gpus == 0:
         raise Refused("this session has no GPU; look at the accelerator in kernel-metadata.json and at `kaggle quota`")
     return gpus
@@ -180,7 +199,7 @@ def prepared_data(environment: dict[str, str]) -> Path:
     options = ["--size", str(train["img-size"]), "--memory", "8", *(["--skip-broken"] if train.get("skip-broken") else [])]
     code, lines = run([sys.executable, "-m", "ddpm_utils", "prepare-pairs", *folders, str(pairs), *options], environment)
     if code:
-        raise Refused(last_words(lines))
+        raise Refused(last_words(lines, environment))
     return pairs
 
 
@@ -199,9 +218,10 @@ def training_command(data: Path, gpus: int) -> list[str]:
     return words + (["--resume"] if JOB["resume"] else [])
 
 
-def last_words(lines: list[str]) -> str:
-    """The sentence with which a command refused its input, or its last line."""
-    said = [line.partition("error: ")[2] for line in lines if line.startswith("error: ")]
+def last_words(lines: list[str], environment: dict[str, str]) -> str:
+    """The sentence with which a command refused its input, which it leaves in the file $DDPM_REFUSAL, or the last of these lines."""
+    refusal = Path(environment.get("DDPM_REFUSAL", os.devnull))
+    said = [refusal.read_text()] if refusal.is_file() else []
     return (said or lines or ["it ended without a word"])[-1]
 
 
@@ -251,7 +271,7 @@ def working_bytes() -> int:
 def conclude(history: list[dict], tail: list[str], peak_bytes: int) -> dict:
     """Write report.html and status.json; returns what the latter says."""
     status = run_status(tail)
-    this = {"session": SESSION or len(history) + 1, **{k: status[k] for k in ("status", "reason", "epoch")}}
+    this = {"session": SESSION or len(history) + 1, **{k: status[k] for k in ("status", "cause", "reason", "epoch")}}
     this |= {"hours": round(hours(), 5), "peak_disk_gb": round(peak_bytes / 1e9, 4)}
     states = sorted(RUN.glob("state-*.pt"))
     model = RUN / "model.safetensors"
@@ -276,9 +296,10 @@ def conclude(history: list[dict], tail: list[str], peak_bytes: int) -> dict:
 
 
 def run_status(tail: list[str]) -> dict:
-    """What training says of itself, or, where it died, what its files and its last words say."""
+    """What training says of itself, or, where it died, what its files and its last words say; with a "cause" of CAUSES."""
     status = json.loads((RUN / "status.json").read_text())
-    if status["status"] == "running":
+    status["cause"] = CAUSE_OF[status["status"]]
+    if status["cause"] == "died":
         step = max((int(path.stem.removeprefix("state-")) for path in RUN.glob("state-*.pt")), default=0)
         epoch = round(step * status["epochs"] / status["steps"], 3)
         status |= {"status": "failed", "step": step, "epoch": epoch, "reason": f"training died: {' | '.join(tail[-3:])[-500:]}"}

@@ -22,9 +22,7 @@ from filelock import FileLock, Timeout
 from ddpm_utils.errors import InputError
 from ddpm_utils.training.plan import plan_sessions
 
-RETIRED = (
-    "the P100 was retired by Kaggle on 2026-09-15: the session will run on GPU T4 x2, with the batch and precision of the P100 profile"
-)
+RETIRED = "the P100 was retired by Kaggle on 2026-09-15: the session will run on GPU T4 x2, with the batch and precision of the P100"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -99,17 +97,17 @@ def follow(args: argparse.Namespace, job: dict, overrides: dict, out: Path) -> N
     chain = build.built(build.build_job(args.job, kernel.owner, out / "kernel", **settings))["chain"]
     margin = job["session_hours"] - job["max_hours"]
     options = Options(
-        args.job,
-        job["epochs"],
-        out,
-        settings,
-        job["max_hours"],
-        margin,
-        args.poll,
-        args.max_failures,
-        args.fetch_checkpoints,
-        args.wait_for_quota,
-        args.replace,
+        job=args.job,
+        epochs=job["epochs"],
+        out=out,
+        build=settings,
+        hours=job["max_hours"],
+        margin=margin,
+        poll=args.poll,
+        max_failures=args.max_failures,
+        fetch_checkpoints=args.fetch_checkpoints,
+        wait_for_quota=args.wait_for_quota,
+        replace=args.replace,
     )
     Chain(kernel, chain, options, lambda text: print(f"{time.strftime('%m-%d %H:%M:%S')} {text}", flush=True)).run()
 
@@ -118,8 +116,8 @@ def show_plan(job: dict) -> None:
     """Sessions, hours and disk of the whole run, from the job's estimates."""
     train = job["train"]
     sessions = plan_sessions(
-        job["epochs"],
-        job["seconds_per_epoch"],
+        epochs=job["epochs"],
+        seconds_per_epoch=job["seconds_per_epoch"],
         session_hours=job["max_hours"],
         disk_gb=job["max_disk_gb"],
         parameters=job["parameters"],

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ddpm_utils.data.pair_folders import load_test_pairs
     from ddpm_utils.evaluation.retouching import baselines, common_size, evaluate_rows, methods_of, table, verdicts, write_csv
-    from ddpm_utils.models import file_or_shipped
+    from ddpm_utils.models import find_weights
     from ddpm_utils.restoration.formulations import load_restorer
     from ddpm_utils.runtime.device import choose_device, describe_device
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"--out must name a file that ends in {' or '.join(ENDINGS)}, got {str(args.out)!r}")
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
-    models = {name: load_restorer(file_or_shipped(name), device) for name in args.models or shipped_restorer()}
+    models = {name: load_restorer(find_weights(name, "retoucher"), device) for name in args.models or shipped_restorer()}
     methods = baselines() + methods_of(models, args.steps, args.samples, args.seed)
     size = args.img_size or common_size(models)
     pairs, is_split = load_test_pairs(args.data_path, size, args.target_path, n=args.n, skip_broken=args.skip_broken)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from ddpm_utils.evaluation.comparable_sets import comparable_sets
     from ddpm_utils.evaluation.distribution_metrics import coverage, kid
     from ddpm_utils.evaluation.features import features_of, inception_fid
-    from ddpm_utils.models import file_or_shipped
+    from ddpm_utils.models import find_weights
     from ddpm_utils.runtime.device import choose_device, describe_device
 
     if args.n is not None and args.n < 2:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f"there is no folder of generated images {str(args.generated)!r}; `sample --images FOLDER` writes one")
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
-    classifier = None if args.features in (COLOUR, INCEPTION) else load_classifier(file_or_shipped(args.features), device)
+    classifier = None if args.features in (COLOUR, INCEPTION) else load_classifier(find_weights(args.features, "classifier"), device)
     network = classifier and classifier.config.network
     size, channels = (args.img_size or network.image_size, network.channels) if network else (args.img_size, 3)
     real, generated = comparable_sets(args.real, args.generated, size=size, channels=channels, n=args.n, seed=args.seed)

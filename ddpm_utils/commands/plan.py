@@ -2,7 +2,7 @@
 
 import argparse
 
-from ddpm_utils.training.plan import PROFILES, plan_sessions
+from ddpm_utils.training.plan import MACHINES, plan_sessions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,24 +15,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=int, default=2, help="full states (default %(default)s)")
     parser.add_argument("--averages", type=int, default=1, help="averages of the weights that are kept (default %(default)s)")
     parser.add_argument("--snapshot-every", type=int, default=0, help="epochs between small snapshots, 0: none (default)")
-    parser.add_argument("--profile", choices=PROFILES, help="machine (default: all)")
+    parser.add_argument("--machine", choices=MACHINES, help="for which to plan (default: all)")
+    parser.add_argument("--profile", dest="machine", choices=MACHINES, help=argparse.SUPPRESS)  # as it was called
 
 
 def run(args: argparse.Namespace) -> None:
     sessions = plan_sessions(
-        args.epochs,
-        args.seconds_per_epoch,
-        args.session_hours,
-        args.weekly_hours,
-        args.disk_gb,
-        args.params,
-        args.keep,
-        args.averages,
-        args.snapshot_every,
+        epochs=args.epochs,
+        seconds_per_epoch=args.seconds_per_epoch,
+        session_hours=args.session_hours,
+        weekly_hours=args.weekly_hours,
+        disk_gb=args.disk_gb,
+        parameters=args.params,
+        keep=args.keep,
+        averages=args.averages,
+        snapshot_every=args.snapshot_every,
     )
-    for name in [args.profile] if args.profile else PROFILES:
-        profile = PROFILES[name]
-        print(f"{profile.name}: {profile.gpus} GPU{'s' if profile.gpus > 1 else ''}, {profile.precision}; {profile.note}")
+    for name in [args.machine] if args.machine else MACHINES:
+        machine = MACHINES[name]
+        print(f"{machine.name}: {machine.gpus} GPU{'s' if machine.gpus > 1 else ''}, {machine.precision}; {machine.note}")
         print(f"{'session':>8}{'epochs':>12}{'hours':>8}{'week':>6}{'states kept':>13}{'disk GB':>9}")
         for s in sessions:
             print(f"{s.number:>8}{f'{s.first_epoch}-{s.last_epoch}':>12}{s.hours:>8.2f}{s.week:>6}{s.states:>13}{s.disk_gb:>9.2f}")

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.models import find_weights, load_model
     from ddpm_utils.restoration.full_resolution import check_settings
     from ddpm_utils.runtime.device import choose_device, describe_device
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
     settings = RetouchSettings(**given(args, RetouchSettings))
     device = choose_device(args.device or "auto")
-    model = load_model(file_or_shipped(args.model), device)
+    model = load_model(find_weights(args.model, "retoucher"), device)
     check_settings(model, settings)
     print(f"device: {describe_device(device)}")
     if not args.photograph.is_dir():

@@ -20,7 +20,7 @@ FIGURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a model.safetensors that `train` wrote, or the name of a shipped model")
+    parser.add_argument("model", help="a model.safetensors that `train` wrote, the folder of its run, or the name of a shipped model")
     parser.add_argument("--n", type=int, default=64, help="images (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
     parser.add_argument("--images", type=Path, help="folder for each image as a PNG of its own")
@@ -79,12 +79,12 @@ def run(args: argparse.Namespace) -> None:
     from ddpm_utils.data.images import to_uint8
     from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
     from ddpm_utils.generate import start_noise
-    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.models import find_weights, load_model
     from ddpm_utils.runtime.device import choose_device, describe_device
 
     device = choose_device(args.device or "auto")
     print(f"device: {describe_device(device)}")
-    model = load_model(file_or_shipped(args.model), device)
+    model = load_model(find_weights(args.model, "generator"), device)
     if controls := chosen_controls(args.controls, device):
         model = replace(model, network=controlled(model.network, controls))
     guidance = chosen_guidance(args, device)
@@ -116,10 +116,10 @@ def chosen_guidance(args: argparse.Namespace, device: str):
     """The Guidance that the flags ask for, with its files read."""
     from ddpm_utils.classifier import load_classifier
     from ddpm_utils.generate import Guidance
-    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.models import find_weights, load_model
 
-    bad = load_model(file_or_shipped(args.bad_model), device) if args.bad_model else None
-    classifier = load_classifier(file_or_shipped(args.classifier), device) if args.classifier else None
+    bad = load_model(find_weights(args.bad_model, "generator"), device) if args.bad_model else None
+    classifier = load_classifier(find_weights(args.classifier, "classifier"), device) if args.classifier else None
     interval = tuple(args.guidance_interval) if args.guidance_interval else None
     return Guidance(args.guidance, interval, args.guidance_rescale, bad, classifier)
 
@@ -145,9 +145,9 @@ def _control(device: str, control: str, hint_from: Path | None = None, hint_imag
         raise InputError(f"the control {control!r} needs either --hint-from or --hint-image, it has {found}")
     from ddpm_utils.control.controlnet import load_control
     from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
-    from ddpm_utils.models import file_or_shipped
+    from ddpm_utils.models import find_weights
 
-    network = load_control(file_or_shipped(control), device)
+    network = load_control(find_weights(control, "control"), device)
     hint = hint_from_picture(network, hint_from) if hint_from else hint_from_image(network, hint_image)
     return network, hint.to(device), strength
 

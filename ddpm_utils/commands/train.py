@@ -123,9 +123,9 @@ def network_for(args: argparse.Namespace, data) -> UNetConfig:
 
 def model_to_start_from(name: str, config: TrainConfig):
     """The Model of this file or shipped under this name; InputError where its network or task differ from the run's."""
-    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.models import find_weights, load_model
 
-    model = load_model(file_or_shipped(name))
+    model = load_model(find_weights(name, "retoucher" if config.retouches else "generator"))
     theirs = replace(model.config.network, image_size=config.network.image_size, attention=config.network.attention)
     kinds = (task_in_words(config), task_in_words(model.config))
     for what, mine, other in (("network", config.network, theirs), ("task", *kinds)):

@@ -35,12 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ddpm_utils.control.hinted_images import with_hints
     from ddpm_utils.data.sources import load_images
-    from ddpm_utils.models import file_or_shipped, load_model
+    from ddpm_utils.models import find_weights, load_model
     from ddpm_utils.training.launch import launch, prepare_machine
     from ddpm_utils.training.session import check_folder
     from ddpm_utils.training.tasks.control import ControlTask, control_config
 
-    base = load_model(file_or_shipped(args.base))
+    base = load_model(find_weights(args.base, "generator"))
     if base.config.retouches:
         raise InputError("this model retouches images; a control needs one that generates them")
     if args.steps is not None and (args.steps < 1 or args.epochs is not None):

@@ -18,7 +18,9 @@ from PIL import Image
 
 from ddpm_utils.errors import InputError
 
-SLIDER_MIME = "application/vnd.ddpm-slider+html"  # beside the filmstrip; `make html` shows it in the filmstrip's place
+# Beside the filmstrip; `make html` shows it in the filmstrip's place, and in place of the lines that are printed before and after that:
+# its metadata counts them, so that their wording is free.
+SLIDER_MIME = "application/vnd.ddpm-slider+html"
 COLOURS = 128  # of the palette: small files, and no visible loss in plots and small pictures
 WITHOUT = "Where no slider is shown, these positions stand for it:"
 WRAP = 110
@@ -83,10 +85,13 @@ def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict
     film = [{**start, first: value} for value in control.positions(frames)]
     _live(render, controls, alt, question)
     shots = [_draw(render, state) for state in strip]
-    print("\n".join([WITHOUT, *(_said(state, text) for state, (_, text) in zip(strip, shots))]))
+    numbers = "\n".join([WITHOUT, *(_said(state, text) for state, (_, text) in zip(strip, shots))])
+    print(numbers)
     states = "; ".join(_named(state) for state in strip)
     slider = html_slider(render, film, label=first, alt=alt, names=[str(state[first]) for state in film])
-    _show_png(_beside([png for png, _ in shots]), f"{_checked_alt(alt)} Positions, in reading order: {states}.", {SLIDER_MIME: slider})
+    words = f"{_checked_alt(alt)} Positions, in reading order: {states}."
+    lines = {"lines_before": len(numbers.splitlines()), "lines_after": len(_caption(words).splitlines())}
+    _show_png(_beside([png for png, _ in shots]), words, {SLIDER_MIME: slider}, {SLIDER_MIME: lines})
 
 
 def sweep(widgets: dict, controls: dict, draw) -> int:
@@ -193,10 +198,15 @@ def _beside(pngs: list[bytes], limit: int = 1000) -> bytes:
     return _encode(whole)
 
 
-def _show_png(png: bytes, alt: str, extra: dict | None = None) -> None:
+def _show_png(png: bytes, alt: str, extra: dict | None = None, about: dict | None = None) -> None:
+    """Display a PNG with its alt text, and print that as its caption. extra, about: more kinds of the output, and their metadata."""
     data = {"image/png": _base64(png), "text/plain": alt, **(extra or {})}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}})
-    print(textwrap.fill(f"Figure: {alt}", WRAP))
+    display(data, raw=True, metadata={"image/png": {"alt": alt}, **(about or {})})
+    print(_caption(alt))
+
+
+def _caption(alt: str) -> str:
+    return textwrap.fill(f"Figure: {alt}", WRAP)
 
 
 def _checked_alt(alt: str) -> str:

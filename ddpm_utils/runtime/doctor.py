@@ -5,7 +5,8 @@
 
 import shutil
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -23,11 +24,12 @@ OLD_GPU_ADVICE = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. problem: what to do about it, or None if all is well."""
+    """One thing looked at. problem: what to do about it, or None if all is well. device: that it is about, such as "cpu" or "cuda:0"."""
 
     what: str
     found: str
     problem: str | None = None
+    device: str | None = None
 
 
 def examine(out: Path = Path(".")) -> list[Finding]:
@@ -67,7 +69,7 @@ def cuda(index: int) -> Finding:
     capability, architectures = torch.cuda.get_device_capability(index), torch.cuda.get_arch_list()
     if not supports(capability, architectures):
         problem = f"this torch has no kernels for sm_{capability[0]}{capability[1]}, only for {' '.join(architectures)}; {OLD_GPU_ADVICE}"
-        return Finding(device, torch.cuda.get_device_name(index), problem)
+        return Finding(device, torch.cuda.get_device_name(index), problem, device)
     return kernel(device)
 
 
@@ -91,10 +93,17 @@ def kernel(device: str) -> Finding:
         ones = torch.ones(64, 64, device=device)
         right = (ones @ ones == 64).all().item()
     except RuntimeError as error:
-        return Finding(device, "does not compute", f"the first operation failed ({str(error).splitlines()[0]}); {OLD_GPU_ADVICE}")
+        problem = f"the first operation failed ({str(error).splitlines()[0]}); {OLD_GPU_ADVICE}"
+        return Finding(device, "does not compute", problem, device)
     precision, why = precision_of(device)
     problem = None if right else "a product of ones came out wrong; do not train on this device"
-    return Finding(device, f"{describe_device(device)}, computes; precision {precision} ({why})", problem)
+    return Finding(device, f"{describe_device(device)}, computes; precision {precision} ({why})", problem, device)
+
+
+def as_json(findings: list[Finding]) -> dict:
+    """For programs: {"findings": [{"what", "found", "problem", "device"}, …], "devices": {kind: how many, such as "cuda": 2}}."""
+    kinds = Counter(finding.device.partition(":")[0] for finding in findings if finding.device)
+    return {"findings": [asdict(finding) for finding in findings], "devices": dict(kinds)}
 
 
 def check_device(device: str) -> None:

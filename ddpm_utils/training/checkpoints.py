@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import DamagedFile, InputError
 from ddpm_utils.runtime.files import atomic_write
 from ddpm_utils.training.trainer import Trainer
 
@@ -87,9 +87,9 @@ def load_newest(trainer: Trainer, folder: Path) -> tuple[Path, dict]:
     states = list_states(folder)
     try:
         return states[-1], load_state(trainer, states[-1])
-    except InputError as error:
-        if "is damaged" in str(error) and len(states) > 1:
-            raise InputError(f"{error}; or go on from the one before it with --resume {states[-2]}") from error
+    except DamagedFile as error:
+        if len(states) > 1:
+            raise DamagedFile(f"{error}; or go on from the one before it with --resume {states[-2]}") from error
         raise
 
 
@@ -132,14 +132,14 @@ def read_state(path: Path) -> dict:
     except FileNotFoundError as error:
         raise InputError(f"there is no state {str(path)!r} to resume from; check the name, or start without --resume") from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{damaged} ({type(error).__name__}); restore a whole copy of it") from error
+        raise DamagedFile(f"{damaged} ({type(error).__name__}); restore a whole copy of it") from error
     found = state.get("format") if isinstance(state, dict) else None
     if found not in READABLE:
         newer = isinstance(found, int) and found > STATE_FORMAT
         advice = "it was written by a newer ddpm_utils, update this one" if newer else "it can't be continued with this version"
         raise InputError(f"the state {str(path)!r} has format {found}, this version of ddpm_utils reads format {STATE_FORMAT}; {advice}")
     if state.get("sha256") != state_digest(state):
-        raise InputError(f"{damaged} (its contents don't match their checksum); restore a whole copy of it")
+        raise DamagedFile(f"{damaged} (its contents don't match their checksum); restore a whole copy of it")
     return state
 
 

@@ -8,7 +8,7 @@ from ddpm_utils.training.limits import MARGIN, disk_bytes
 
 
 @dataclass(frozen=True)
-class Profile:
+class Machine:
     """A kind of machine that Kaggle lends or lent."""
 
     name: str
@@ -17,14 +17,14 @@ class Profile:
     note: str
 
 
-PROFILES = {
-    "t4x2": Profile("GPU T4 x2", 2, "fp16", "what Kaggle lends by default; both GPUs are used under torchrun"),
-    "p100": Profile("P100", 1, "fp32", "retired by Kaggle in September 2026: a push that asks for it runs on T4 x2"),
+MACHINES = {
+    "t4x2": Machine("GPU T4 x2", 2, "fp16", "what Kaggle lends by default; both GPUs are used under torchrun"),
+    "p100": Machine("P100", 1, "fp32", "retired by Kaggle in September 2026: a push that asks for it runs on T4 x2"),
 }
 
 
 @dataclass(frozen=True)
-class Session:
+class PlannedSession:
     """One session of a plan. Epochs are counted from 1, both ends included; weeks too."""
 
     number: int
@@ -37,6 +37,7 @@ class Session:
 
 
 def plan_sessions(
+    *,
     epochs: int,
     seconds_per_epoch: float,
     session_hours: float = 12.0,
@@ -47,7 +48,7 @@ def plan_sessions(
     averages: int = 1,
     snapshot_every: int = 0,
     overhead_minutes: float = 10.0,
-) -> list[Session]:
+) -> list[PlannedSession]:
     """The sessions of a run, each as long as its limits allow, in weeks that begin full.
 
     overhead_minutes: start, decoding and the last save of each session. Raises InputError, with the numbers, for what can't fit.
@@ -77,6 +78,6 @@ def plan_sessions(
                 f"by epoch {last} the files take {gb:.1f} GB, more than the disk of {disk_gb:g} GB; keep fewer states or snapshots"
             )
         hours = (last - epoch) * epoch_hours + overhead
-        sessions.append(Session(len(sessions) + 1, epoch + 1, last, hours, week, min(keep, last), gb))
+        sessions.append(PlannedSession(len(sessions) + 1, epoch + 1, last, hours, week, min(keep, last), gb))
         epoch, left = last, left - hours
     return sessions

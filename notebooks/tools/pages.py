@@ -2,7 +2,6 @@
 
 import html
 import re
-import textwrap
 from pathlib import Path
 
 import nbformat
@@ -11,7 +10,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from ddpm_utils.course.widgets import SLIDER_MIME, WITHOUT, WRAP
+from ddpm_utils.course.widgets import SLIDER_MIME
 
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 STYLE = """<style>
@@ -94,18 +93,16 @@ def page(notebook, path: Path, stems: set[str]) -> str:
 
 
 def sliders_in_place_of_filmstrips(outputs: list) -> None:
-    """Show a slider where its filmstrip was, and take away the filmstrip's numbers and caption, printed before and after it."""
+    """Show a slider where its filmstrip was, and take away its numbers and caption: as many lines before and after it as its metadata says."""
     for before, output, after in zip([None, *outputs], outputs, [*outputs[1:], None]):
         slider = output.get("data", {}).pop(SLIDER_MIME, None)
         if slider:
-            alt = output.metadata["image/png"]["alt"]
-            caption = textwrap.fill(f"Figure: {alt}", WRAP)
-            states = alt.partition("Positions, in reading order: ")[2].rstrip(".").split("; ")
-            if before is not None and "text" in before and states != [""]:
+            count = output.metadata.get(SLIDER_MIME, {})  # of older outputs: none, and all that was printed stays
+            if before is not None and "text" in before:
                 lines = before.text.splitlines(keepends=True)
-                before.text = "".join(line for line in lines if not line.startswith((WITHOUT, *states)))
+                before.text = "".join(lines[: len(lines) - count.get("lines_before", 0)])
             if after is not None and "text" in after:
-                after.text = after.text.removeprefix(caption + "\n")
+                after.text = "".join(after.text.splitlines(keepends=True)[count.get("lines_after", 0) :])
             output.update(data={"text/html": slider}, metadata={})
     outputs[:] = [o for o in outputs if o.get("text") != ""]
 

@@ -15,6 +15,7 @@ from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.comparable_sets import with_channels
 from ddpm_utils.evaluation.distribution_metrics import coverage, kid
 from ddpm_utils.evaluation.features import classifier_features
+from ddpm_utils.models import shipped
 from ddpm_utils.training.tasks.classification import new_classifier
 from ddpm_utils.unet import UNetConfig
 
@@ -160,9 +161,10 @@ def test_what_can_not_be_compared_costs_one_sentence(classifier, folder, tmp_pat
         ([tmp_path / "empty", "digits"], "no images in"),
         ([tmp_path / "broken", "digits"], "can't be read as an image"),
         ([folder, "faces"], "there is no folder 'faces'"),
-        ([folder, "digits", "--features", "digits-reader"], "no shipped model 'digits-reader'"),
+        ([folder, "digits", "--features", "digits-reader"], "no shipped classifier 'digits-reader'"),
         ([folder, "digits", "--features", tmp_path / "x.safetensors"], "there is no classifier file"),
-        ([folder, "digits", "--features", "digits"], "is not a classifier"),
+        ([folder, "digits", "--features", "digits"], "'digits' draws images, here something is needed that reads images"),
+        ([folder, "digits", "--features", shipped("digits")], "is not a classifier"),
         ([folder, "digits", "--features", classifier, "--n", 1], "at least 2, got 1"),
         ([folder, "digits", "--features", classifier, "--n", 41], "there are 40 generated images, 41 are needed"),
     ):

@@ -83,7 +83,7 @@ def test_the_command_does_what_the_function_does(model, photo, image, tmp_path, 
 def test_without_a_model_the_shipped_one_is_used(model, photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "SHIPPED", tmp_path / "weights")
     assert run(photo, "--out", tmp_path / "a.png") == 2
-    assert "there is no shipped model 'retouch'" in capsys.readouterr().err
+    assert "no shipped model 'retouch'; those shipped are none in this copy" in capsys.readouterr().err
     (tmp_path / "weights").mkdir()
     shutil.copy(model, tmp_path / "weights" / "retouch.safetensors")
     for i, words in enumerate([(model,), ("retouch",), ()]):

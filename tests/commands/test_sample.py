@@ -84,7 +84,7 @@ REFUSALS = {
     "put it behind a --control": ("--hint-from", "photo.png", "--control", "canny.safetensors"),
     "has --strength twice": ("--control", "canny.safetensors", "--strength", "1", "--strength", "2"),
     "the control 'canny' was trained on another base": ("--control", "foreign.safetensors", "--hint-from", "photo.png"),
-    "there is no shipped model 'cany'": ("--control", "cany", "--hint-from", "photo.png"),
+    "no shipped control 'cany'; those shipped are toy-cars-canny, toy-cars-depth": ("--control", "cany", "--hint-from", "photo.png"),
     "there is no control file": ("--control", "nowhere.safetensors", "--hint-from", "photo.png"),
     "is not a control of this project": ("--control", "base.safetensors", "--hint-from", "photo.png"),
     "there is no picture": ("--control", "canny.safetensors", "--hint-from", "nothing.png"),

@@ -61,7 +61,7 @@ def test_a_run_that_started_from_a_model_resumes_to_the_same_bytes_and_only_with
         (["--width", 16], "its network is"),
         (["--form", "regression"], "its task is restoration by resshift"),
         (["--start-from", "nothing.safetensors"], "there is no model file"),
-        (["--start-from", "nothing"], "there is no shipped model"),
+        (["--start-from", "nothing"], "no shipped model 'nothing'; those shipped are retouch; train one"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused_in_a_sentence(first, tmp_path, capsys, words, named):

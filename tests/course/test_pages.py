@@ -6,7 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib.figure import Figure
 
+from ddpm_utils.course import widgets
 from ddpm_utils.course.widgets import SLIDER_MIME
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +41,73 @@ def test_formulas_keep_their_numbers_and_unknown_commands_are_named():
         pages.formula(r"\foo{x}", display=False)
 
 
-def test_the_caption_and_the_numbers_of_a_filmstrip_go_with_it():
-    strip = {"image/png": "", SLIDER_MIME: "<figure>slider</figure>"}
-    alt = "A line. " * 30 + "Positions, in reading order: t = 1; t = 5."
-    outputs = [
-        nbformat.v4.new_output("stream", text="said before\nt = 1: snr = 3\nt = 5\n"),
-        nbformat.v4.new_output("display_data", strip, metadata={"image/png": {"alt": alt}}),
-        nbformat.v4.new_output("stream", text=pages.textwrap.fill("Figure: " + alt, pages.WRAP) + "\nsaid after\n"),
-    ]
+@pytest.fixture
+def explored(monkeypatch, capsys):
+    """explored(render=…) -> the outputs that a cell keeps which prints before and after it explores."""
+
+    def outputs(render) -> list:
+        made = []
+
+        def printed():
+            if text := capsys.readouterr().out:
+                made.append(nbformat.v4.new_output("stream", text=text))
+
+        def display(data, raw, metadata):
+            printed()
+            made.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
+
+        monkeypatch.setattr(widgets, "display", display)
+        monkeypatch.setattr(widgets, "_live", lambda *_: None)  # it needs a kernel and leaves nothing behind
+        print("t = 1 is said before")
+        widgets.explore(render, {"t": widgets.Slider(1, 3, 1)}, question="Which?", alt="A line. " * 30, frames=3)
+        print("said after")
+        printed()
+        return made
+
+    return outputs
+
+
+def drawing(t):
+    figure = Figure(figsize=(1, 1), dpi=50)
+    figure.subplots().plot([0, t])
+    return figure, f"{t},\nin two lines"
+
+
+@pytest.mark.parametrize("reworded", [False, True])
+def test_the_caption_and_the_numbers_of_a_filmstrip_go_with_it_however_they_are_worded(explored, monkeypatch, reworded):
+    if reworded:
+        monkeypatch.setattr(widgets, "WITHOUT", "Ohne Regler:\nvier Stellen")
+        monkeypatch.setattr(widgets, "_said", lambda state, text: f"bei {state['t']}: {text}")
+        monkeypatch.setattr(widgets, "_named", lambda state: f"Stelle {state['t']}")
+        monkeypatch.setattr(widgets, "_caption", lambda alt: f"Bild\n{alt}\n\nEnde")
+    outputs = explored(drawing)
+    slider = outputs[1].data[SLIDER_MIME]
+    assert "two lines" in outputs[0].text
+    assert "A line." in outputs[2].text
     pages.sliders_in_place_of_filmstrips(outputs)
-    assert outputs[0].text == "said before\n"
-    assert outputs[1].data == {"text/html": "<figure>slider</figure>"}
-    assert outputs[2].text == "said after\n"
+    assert [o.get("text") for o in outputs] == ["t = 1 is said before\n", None, "said after\n"]
+    assert outputs[1].data == {"text/html": slider}
+
+
+def test_a_filmstrip_of_an_older_notebook_keeps_its_words(explored):
+    outputs = explored(drawing)
+    outputs[1].metadata.pop(SLIDER_MIME)
+    texts = [o.get("text") for o in outputs]
+    pages.sliders_in_place_of_filmstrips(outputs)
+    assert [o.get("text") for o in outputs] == texts
+    assert "text/html" in outputs[1].data
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_filmstrip_says_which_lines_go_with_it(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        outputs = cell.get("outputs", [])
+        for before, output, after in zip(outputs, outputs[1:], outputs[2:]):
+            if SLIDER_MIME in output.get("data", {}):
+                count, alt = output.metadata[SLIDER_MIME], output.metadata["image/png"]["alt"]
+                assert before.text.splitlines()[-count["lines_before"]] == widgets.WITHOUT
+                assert after.text.startswith(widgets._caption(alt) + "\n")
+                assert count["lines_after"] == len(widgets._caption(alt).splitlines())
 
 
 def test_pictures_of_other_sites_become_their_words():

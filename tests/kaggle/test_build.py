@@ -122,6 +122,7 @@ def test_a_first_session_leaves_all_that_the_next_one_and_people_need(first):
     ]
     status = first.status
     assert (status["status"], status["session"], status["epoch"], status["epochs"], status["steps"]) == ("stopped", 1, 1.0, 4, 8)
+    assert status["cause"] == status["history"][0]["cause"] == "stopped"
     assert status["chain"].startswith("ddpm-cars-")
     assert 0 < status["hours"] < 0.1
     assert 0 < status["peak_disk_gb"] < 0.01
@@ -150,7 +151,7 @@ def test_a_chain_over_all_mount_layouts_ends_in_the_bits_of_one_uninterrupted_ru
         inputs = session.input / layout.format(owner="alice", slug="ddpm-cars")
         assert contents(inputs) == before, "an input was changed"
         assert session.status["total_hours"] == pytest.approx(sum(s["hours"] for s in session.status["history"]), abs=1e-4)
-    assert session.status["status"] == "done"
+    assert session.status["status"] == session.status["cause"] == "done"
     assert [s["session"] for s in session.status["history"]] == [1, 2, 3, 4]
     assert [json.loads(line)["step"] for line in (session.working / "run" / "log.jsonl").read_text().splitlines()] == list(range(1, 9))
     assert (session.working / "run" / "samples" / "step-0000002.png").exists(), "the pictures of earlier sessions are carried forward"
@@ -183,7 +184,7 @@ def test_two_processes_share_a_session_on_pairs(python, tmp_path):
 def test_a_session_that_fails_in_training_exits_with_zero_and_says_why(python, tmp_path):
     session = Session(tmp_path, python, epochs=2, overrides={"lr": 1e30})
     assert session.code == 0
-    assert session.status["status"] == "failed"
+    assert (session.status["status"], session.status["cause"]) == ("failed", "diverged")
     assert "loss" in session.status["reason"]
     assert (session.working / "report.html").exists()
 
@@ -300,6 +301,47 @@ def test_a_session_without_the_gpu_that_it_needs_is_refused(kernel):
         kernel.check_machine(bare_environment())
 
 
+def doctor_says(kernel, monkeypatch, code, stdout, stderr=""):
+    monkeypatch.setattr(kernel.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code, stdout, stderr))
+
+
+def test_the_machine_is_judged_by_fields_and_by_no_word_of_the_doctor_s(kernel, monkeypatch):
+    kernel.JOB["train"]["device"] = "cuda"
+    devices = {"cpu": 1, "cuda": 2}
+    fine = [{"what": "cuda:9 PROBLEM: ", "found": "all in other words; PROBLEM: error: ", "problem": None, "device": None}] * 5
+    doctor_says(kernel, monkeypatch, 0, json.dumps({"findings": fine, "devices": devices}), "a library's warning")
+    assert kernel.check_machine({}) == 2
+    bad = [*fine, {"what": "a GPU", "found": "", "problem": "it can't add", "device": "cuda:1"}]
+    doctor_says(kernel, monkeypatch, 1, json.dumps({"findings": bad, "devices": devices}))
+    with pytest.raises(kernel.Refused, match=r"^it can't add$"):
+        kernel.check_machine({})
+    doctor_says(kernel, monkeypatch, 139, "", "Segmentation fault")
+    with pytest.raises(kernel.Refused, match=r"^the look at the machine failed with exit code 139: Segmentation fault$"):
+        kernel.check_machine({})
+
+
+def test_a_command_s_refusal_is_handed_on_whatever_stands_around_it(kernel, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DDPM_REFUSAL", str(tmp_path / "refusal.txt"))
+    assert ddpm_utils(["sample", "nowhere.safetensors"]) == 2
+    sentence = (tmp_path / "refusal.txt").read_text()
+    assert capsys.readouterr().err == f"error: {sentence}\n"
+    lines = ["Fehler: anders gesagt", "torchrun's table", "exitcode: 2"]
+    assert kernel.last_words(lines, {"DDPM_REFUSAL": str(tmp_path / "refusal.txt")}) == sentence
+    assert kernel.last_words(lines, {"DDPM_REFUSAL": str(tmp_path / "none.txt")}) == kernel.last_words(lines, {}) == "exitcode: 2"
+
+
+def test_every_end_of_training_has_a_cause(kernel):
+    kernel.RUN.mkdir(parents=True)
+    (kernel.RUN / "state-00000006.pt").touch()
+    for status, cause in {"done": "done", "stopped": "stopped", "failed": "diverged", "running": "died"}.items():
+        about = {"status": status, "reason": "", "epoch": 0, "epochs": 4, "step": 0, "steps": 8}
+        (kernel.RUN / "status.json").write_text(json.dumps(about))
+        assert kernel.run_status(["Killed"])["cause"] == cause
+    assert set(kernel.CAUSE_OF.values()) == set(kernel.CAUSES)
+    died = kernel.run_status(["Killed"])
+    assert (died["status"], died["step"], died["epoch"], died["reason"]) == ("failed", 6, 3, "training died: Killed")
+
+
 def test_training_that_hangs_is_asked_to_stop_and_then_ended(kernel, capsys):
     kernel.WORKING.mkdir()
     kernel.JOB |= {"max_hours": 0.0, "session_hours": 3 / 3600}
@@ -348,7 +390,9 @@ def test_a_damaged_copy_of_the_package_is_not_unpacked(tmp_path, python):
 @pytest.mark.parametrize("accelerator", ["t4", "p100"])
 @pytest.mark.parametrize("job", JOBS)
 def test_resuming_changes_the_sources_and_not_the_chain(job, accelerator, tmp_path):
-    folders = [build.build_job(job, "alice", tmp_path / str(r), accelerator, resume=r, dataset="bob/some-data") for r in (False, True)]
+    folders = [
+        build.build_job(job, "alice", tmp_path / str(r), accelerator=accelerator, resume=r, dataset="bob/some-data") for r in (False, True)
+    ]
     first, later = (build.built(folder) for folder in folders)
     assert first["chain"] == later["chain"]
     metadata = [json.loads((folder / "kernel-metadata.json").read_text()) for folder in folders]

@@ -20,8 +20,9 @@ from filelock import FileLock
 sys.path.insert(0, str(tiny.ROOT / "kaggle"))
 
 import build
+import chain
 import run
-from client import Kernel
+from client import Kernel, download
 
 
 @pytest.fixture
@@ -310,7 +311,7 @@ def test_three_lost_sessions_end_the_chain_with_the_tail_of_the_log(start, follo
 
 def test_failed_training_stops_the_chain_with_its_reason(start, follow):
     kaggle = start()
-    kaggle.account.faults = {2: {"prefix": "OUTCOME = ('failed', 'the loss is NaN')"}}
+    kaggle.account.faults = {2: {"prefix": "OUTCOME = ('failed', 'diverged', 'the loss is NaN')"}}
     said = follow(code=1)
     assert "training failed: the loss is NaN" in said
     assert statuses(kaggle) == ["COMPLETE"] * 2
@@ -318,9 +319,52 @@ def test_failed_training_stops_the_chain_with_its_reason(start, follow):
 
 def test_training_that_died_is_tried_again(start, follow):
     kaggle = start()
-    kaggle.account.faults = {2: {"prefix": "OUTCOME = ('failed', 'training died: out of memory')"}}
+    kaggle.account.faults = {2: {"prefix": "OUTCOME = ('failed', 'died', 'out of memory')"}}
     said = follow()
-    assert "failed (1 of 3): training died: out of memory" in said
+    assert "failed (1 of 3): out of memory" in said
+
+
+@pytest.mark.parametrize("reason", ["", "training died: out of memory", "der Prozess ist tot"])
+def test_the_cause_decides_and_no_word_of_the_reason_does(start, follow, reason):
+    kaggle = start()
+    kaggle.account.faults = {1: {"prefix": f"OUTCOME = ('failed', 'diverged', {reason!r})"}}
+    assert f"training failed: {reason}\n" in follow(code=1)
+    assert len(statuses(kaggle)) == 1
+    kaggle.account.faults = {2: {"prefix": f"OUTCOME = ('failed', 'died', {reason!r})"}}
+    assert f"failed (1 of 3): {reason}\n" in follow()
+    assert set(statuses(kaggle)) == {"COMPLETE"}
+
+
+def test_status_files_of_older_kernels_are_understood_and_their_failures_told_in_a_sentence(start, follow, monkeypatch):
+    """They have no "cause"."""
+
+    def without_cause(address, path, sha256):
+        download(address, path, sha256)
+        if path.name == "status.json":
+            about = json.loads(path.read_text())
+            about.pop("cause")
+            path.write_text(json.dumps(about))
+
+    monkeypatch.setattr(chain, "download", without_cause)
+    kaggle = start()
+    kaggle.account.faults = {2: {"prefix": "OUTCOME = ('failed', 'died', 'training died: out of memory')"}}
+    said = follow(code=1)
+    assert (
+        "training failed: training died: out of memory; its status.json, of an older kernel, doesn't tell whether another try helps" in said
+    )
+    follow()
+    assert set(statuses(kaggle)) == {"COMPLETE"}
+
+
+def test_a_cause_of_a_newer_kernel_is_refused_and_the_version_waits_for_an_update(start, follow, tmp_path, monkeypatch):
+    kaggle = start()
+    kaggle.account.faults = {1: {"prefix": "OUTCOME = ('stopped', 'bored', 'as it liked')"}}
+    said = follow(code=1)
+    assert "version 1 names the cause 'bored', which is none of done, stopped, diverged, died" in said
+    assert tiny.state_of(tmp_path / "out")["running"] == 1
+    monkeypatch.setitem(chain.CAUSES, "bored", "known now")
+    follow()
+    assert set(statuses(kaggle)) == {"COMPLETE"}
 
 
 def test_a_session_without_progress_counts_as_lost(start, follow):

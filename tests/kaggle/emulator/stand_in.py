@@ -3,7 +3,7 @@
     python stand_in.py KERNEL.PY
 
 Keeps the kernel's contract: the chain is taken up from the inputs or refused, as many epochs as max-epochs says are "trained" (each
-appends a digest of what was there to the state), the same files are left. A test can set OUTCOME = (status, reason) ahead of it.
+appends a digest of what was there to the state), the same files are left. A test can set OUTCOME = (status, cause, reason) ahead of it.
 """
 
 import ast
@@ -32,12 +32,13 @@ while len(state) < 32 * epoch:
 print(f"kernel: trained to epoch {epoch}", flush=True)
 
 done = epoch == JOB["epochs"]
-status, reason = globals().get("OUTCOME") or (("done", "all trained") if done else ("stopped", "as asked"))
+status, cause, reason = globals().get("OUTCOME") or (("done", "done", "all trained") if done else ("stopped", "stopped", "as asked"))
 files = {f"run/state-{epoch:08d}.pt": state, "run/model.safetensors": hashlib.sha256(state).digest()}
 (WORKING / "run").mkdir()
 for name, content in files.items():
     (WORKING / name).write_bytes(content)
-this = {"session": len(history) + 1, "status": status, "reason": reason, "epoch": epoch, "hours": 0.001, "peak_disk_gb": 0.001}
+this = {"session": len(history) + 1, "status": status, "cause": cause, "reason": reason}
+this |= {"epoch": epoch, "hours": 0.001, "peak_disk_gb": 0.001}
 about = {"chain": CHAIN, **this, "epochs": JOB["epochs"], "step": epoch, "steps": JOB["epochs"], "history": [*history, this]}
 about |= {"state": f"run/state-{epoch:08d}.pt", "model": "run/model.safetensors"}
 about["files"] = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}

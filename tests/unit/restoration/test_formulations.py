@@ -1,7 +1,6 @@
 """The four forms: their networks' inputs and targets, the anchored chain's law, and the gate."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest

@@ -307,14 +307,14 @@ def test_snapshots_of_a_run_are_rebuilt_into_a_model_by_the_ema_command(tmp_path
 
 
 def test_a_plan_covers_every_epoch_once_within_all_limits():
-    sessions = plan_sessions(100, 480, session_hours=12, weekly_hours=30, disk_gb=20, parameters=60e6)
+    sessions = plan_sessions(epochs=100, seconds_per_epoch=480, session_hours=12, weekly_hours=30, disk_gb=20, parameters=60e6)
     assert [e for s in sessions for e in range(s.first_epoch, s.last_epoch + 1)] == list(range(1, 101))
     assert all(s.hours <= 12 for s in sessions)
     assert all(s.disk_gb <= 20 for s in sessions)
 
 
 def test_a_plan_waits_for_the_next_week():
-    sessions = plan_sessions(100, 2400, session_hours=12, weekly_hours=30)
+    sessions = plan_sessions(epochs=100, seconds_per_epoch=2400, session_hours=12, weekly_hours=30)
     weeks = {s.week for s in sessions}
     assert len(weeks) == 3
     for week in weeks:
