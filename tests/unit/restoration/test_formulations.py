@@ -8,7 +8,7 @@ import torch
 from retouchers import restoration
 
 from ddpm_utils.choices import FORMS
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Restoration, TrainConfig
 from ddpm_utils.data.images import ImageSet, to_float
 from ddpm_utils.data.pairs import PairSet, change_mask
 from ddpm_utils.errors import InputError
@@ -28,6 +28,7 @@ from ddpm_utils.restoration.formulations import (
     x_t_of,
 )
 from ddpm_utils.training.batches import draw_batch
+from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.tasks.restoration import RestorationTask
 from ddpm_utils.training.trainer import Trainer
 from ddpm_utils.unet import UNet, UNetConfig
