@@ -75,7 +75,7 @@ def save_classifier(
 ) -> None:
     """Write float16 safetensors with the run in the metadata, as `save_model` does. Appears whole or not at all."""
     about = {"config": config.to_json(), "classes": classes, "accuracy": accuracy, "snapshot": snapshot or {}}
-    write_weights(network, {"format": CLASSIFIER_FORMAT, **about}, path)
+    write_weights(network.state_dict(), {"format": CLASSIFIER_FORMAT, **about}, path)
 
 
 def load_classifier(path: Path, device: str | torch.device = "cpu") -> Classifier:

@@ -260,6 +260,8 @@ def _with_task(values: dict, like: Settings | None) -> dict:
         kind = type(like) if like else Generation
         if kind is Control:
             values = {**values, "start": ""}  # it was the base's
+        if kind is Classification:
+            values = {**values, "ema_decay": 0.0}  # it had no average, whatever the file says
         task = kind(
             **{**(asdict(like) if like else {}), **{name: value for name, value in flat.items() if name in {f.name for f in fields(kind)}}}
         )

@@ -44,6 +44,12 @@ class Guidance:
             raise InputError(f"the guidance interval must end by timestep {config.timesteps - 1}, the model's last; got {self.interval[1]}")
 
 
+def check_generates(config: TrainConfig) -> None:
+    """Refuse a model that was trained on pairs."""
+    if config.retouches:
+        raise InputError("this model retouches images and generates none; use `python -m ddpm_utils retouch`")
+
+
 def check_same_images(what: str, other: TrainConfig, config: TrainConfig) -> None:
     """Refuse the run `other`, called `what`, unless it sees the same x_t as `config` does, and has the same labels if both have any."""
     if other.retouches:
@@ -62,8 +68,7 @@ def trained_denoiser(network: UNet, config: TrainConfig, label: Tensor | None = 
 
     guidance: scale of classifier-free guidance (1 is plain conditional sampling), or any `Guidance`.
     """
-    if config.retouches:
-        raise InputError("this model retouches images and generates none; use `python -m ddpm_utils retouch`")
+    check_generates(config)
     guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     guidance.check(config)
     denoiser, plain = _guided_and_plain(network, config, label, guidance)
@@ -114,6 +119,7 @@ def generate(
 
     seed: (seed, index of the batch's first image), for the noise that DDPM adds.
     """
+    check_generates(config)
     if sampler not in SAMPLERS:
         raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     device = next(network.parameters()).device

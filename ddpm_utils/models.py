@@ -20,7 +20,6 @@ from ddpm_utils.unet import UNet
 
 Network = TypeVar("Network", bound=nn.Module)
 MODEL_FORMAT = "ddpm_utils model 1"
-MODEL_BYTES_PER_PARAMETER = 2.1
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,9 @@ class Model:
 
 def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], path: Path, snapshot: dict | None = None) -> None:
     """Write weights as float16 safetensors, 2 bytes per parameter, with the configuration in the metadata. Appears whole or not at all."""
-    write_weights(network, {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}, path)
+    write_weights(
+        network.state_dict(), {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}, path
+    )
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
@@ -49,15 +50,15 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
 # --- weight files, of models, classifiers and controls alike ---
 
 
-def write_weights(network: nn.Module, about: dict, path: Path) -> None:
+def write_weights(weights: dict[str, Tensor], about: dict, path: Path) -> None:
     """float16 safetensors with `about`, which holds the file's "format", in the metadata. Appears whole or not at all."""
-    weights = {name: w.detach().half().cpu().contiguous() for name, w in network.state_dict().items()}
+    weights = {name: w.detach().half().cpu().contiguous() for name, w in weights.items()}
     with atomic_write(Path(path)) as file:
         file.write(save(weights, {"ddpm_utils": json.dumps(about)}))  # one entry: several would be written in random order
 
 
-def read_weights(path: Path, expected: str, kind: str, command: str) -> tuple[dict, dict[str, Tensor]]:
-    """What `write_weights` was told about a file of the format `expected`, and its weights as float32.
+def read_weights(path: Path, expected: str | None, kind: str, command: str) -> tuple[dict, dict[str, Tensor]]:
+    """What `write_weights` was told about a file of the format `expected` (None: any of this project), and its weights as float32.
 
     kind and command: what such a file holds and which command makes one, for the InputError about a missing, damaged or foreign file.
     """
@@ -66,9 +67,10 @@ def read_weights(path: Path, expected: str, kind: str, command: str) -> tuple[di
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
-            if about.get("format") != expected:
+            found = about.get("format")
+            if found != expected and not (expected is None and str(found).startswith("ddpm_utils ")):
                 raise InputError(
-                    f"{str(path)!r} is not a {kind} of this project (its format is {about.get('format')!r}, expected {expected!r}); "
+                    f"{str(path)!r} is not a {kind} of this project (its format is {found!r}, expected {expected!r}); "
                     f"train one with `python -m ddpm_utils {command}`"
                 )
             return about, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)

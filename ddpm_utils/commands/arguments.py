@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES
 from ddpm_utils.errors import InputError
-from ddpm_utils.training.options import Limits, Machine, SessionOptions
+from ddpm_utils.training.options import Compute, Limits, SessionOptions
 
 SOURCES = f"a folder of images, kaggle:OWNER/SLUG, or {', '.join([*EMBEDDED, *KAGGLE_HANDLES])}"
 
@@ -86,7 +86,7 @@ def add_skip_broken(parser, what: str = "images") -> None:
 
 
 def add_device(parser) -> None:
-    add_fields(parser, Machine, "device")
+    add_fields(parser, Compute, "device")
 
 
 def add_session(parser, **defaults: Any) -> None:
@@ -105,8 +105,8 @@ def add_session(parser, **defaults: Any) -> None:
     add_fields(run, SessionOptions, "copy_to", "log_every", "sample_every", "snapshot_every", **defaults)
     limits = parser.add_argument_group("limits of the session; it stops cleanly before them, to be resumed")
     add_fields(limits, Limits, "max_hours", "max_epochs", "max_disk_gb", "keep")
-    machine = parser.add_argument_group("machine; several GPUs: torchrun --nproc-per-node 2 -m ddpm_utils …")
-    add_fields(machine, Machine, "device", "precision", "accumulate", "checkpoint_blocks", "compile")
+    compute = parser.add_argument_group("machine; several GPUs: torchrun --nproc-per-node 2 -m ddpm_utils …")
+    add_fields(compute, Compute, "device", "precision", "accumulate", "checkpoint_blocks", "compile")
 
 
 def add_optimisation(parser, **defaults: Any) -> None:
@@ -116,11 +116,11 @@ def add_optimisation(parser, **defaults: Any) -> None:
     add_fields(group, TrainConfig, *names, "ema_decay", "ema_start", "ema_every", "ema_sigmas", "seed", **defaults)
 
 
-def session_of(args: argparse.Namespace, **defaults: Any) -> tuple[SessionOptions, Machine]:
+def session_of(args: argparse.Namespace, **defaults: Any) -> tuple[SessionOptions, Compute]:
     """What `add_session`'s flags say."""
     values = given(args, SessionOptions, **defaults)
     options = SessionOptions(**{**values, "resume": args.resume, "limits": Limits(**given(args, Limits)), "command": next_command()})
-    return options, Machine(**given(args, Machine))
+    return options, Compute(**given(args, Compute))
 
 
 def flip_of(args: argparse.Namespace) -> bool:

@@ -4,15 +4,17 @@ import argparse
 import json
 from pathlib import Path
 
-from ddpm_utils.runtime.doctor import as_json, examine
+from ddpm_utils.commands.arguments import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder in which runs will be written (default: this one)")
+    parser.add_argument("--out", type=user_path, default=Path("."), help="folder in which runs will be written (default: this one)")
     parser.add_argument("--json", action="store_true", help="the findings as JSON, for programs; the exit code is the same")
 
 
 def run(args: argparse.Namespace) -> int:
+    from ddpm_utils.runtime.doctor import as_json, examine
+
     findings = examine(args.out)
     if args.json:
         print(json.dumps(as_json(findings), indent=2))

@@ -5,8 +5,8 @@ gained over the copy. Without a model the shipped one. For generated images, whi
 """
 
 import argparse
-from pathlib import Path
 
+from ddpm_utils.commands.arguments import user_path
 from ddpm_utils.errors import InputError
 
 ENDINGS = (".md", ".csv")
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=8, help="samples whose mean is a row of its own, 1: none (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same table (default %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
-    parser.add_argument("--out", type=Path, help="file for the table, .md or .csv")
+    parser.add_argument("--out", type=user_path, help="file for the table, .md or .csv")
 
 
 def run(args: argparse.Namespace) -> None:

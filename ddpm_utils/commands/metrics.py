@@ -6,8 +6,8 @@ For retouched images, whose ground truth is known, see `evaluate`.
 """
 
 import argparse
-from pathlib import Path
 
+from ddpm_utils.commands.arguments import user_path
 from ddpm_utils.data.names import EMBEDDED
 from ddpm_utils.errors import InputError
 
@@ -15,7 +15,7 @@ COLOUR, INCEPTION = "efficientnet-lite0", "inception-fid"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generated", type=Path, help="folder of images, such as `sample --images` writes")
+    parser.add_argument("generated", type=user_path, help="folder of images, such as `sample --images` writes")
     parser.add_argument("real", help=f"folder of images, or {', '.join(EMBEDDED)}")
     parser.add_argument(
         "--features",

@@ -5,16 +5,17 @@ was. `train --data-path OUT` uses the result.
 """
 
 import argparse
-from pathlib import Path
 
-from ddpm_utils.commands.arguments import add_fields, given
+from ddpm_utils.commands.arguments import add_fields, given, user_path
 from ddpm_utils.data.prepare_settings import PrepareSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="folder of the photographs with wrinkles")
-    parser.add_argument("target", type=Path, help="folder of the same photographs, retouched")
-    parser.add_argument("out", type=Path, help="folder to write: source/, target/, mask/, split.json, report.txt, report.png, records/")
+    parser.add_argument("source", type=user_path, help="folder of the photographs with wrinkles")
+    parser.add_argument("target", type=user_path, help="folder of the same photographs, retouched")
+    parser.add_argument(
+        "out", type=user_path, help="folder to write: source/, target/, mask/, split.json, report.txt, report.png, records/"
+    )
     add_fields(parser, PrepareSettings)
     parser.add_argument("--skip-broken", action="store_true", help="leave out pairs that can't be used, and list them in the report")
     parser.add_argument("--memory", type=float, default=2.0, help="GB to use; more lets more cores work at a time (default %(default)s)")

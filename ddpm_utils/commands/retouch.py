@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
-from ddpm_utils.commands.arguments import add_device, add_fields, given
+from ddpm_utils.commands.arguments import add_device, add_fields, given, user_path
 from ddpm_utils.errors import InputError
 from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
@@ -37,11 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", default="retouch", help="model.safetensors of `train --form …`, or a shipped one's name (default %(default)s)"
     )
-    parser.add_argument("photograph", type=Path, help="a photograph, or a folder of them with all its subfolders")
-    parser.add_argument("--out", type=Path, required=True, help="file or folder for the result, which has the kind of its source")
+    parser.add_argument("photograph", type=user_path, help="a photograph, or a folder of them with all its subfolders")
+    parser.add_argument("--out", type=user_path, required=True, help="file or folder for the result, which has the kind of its source")
     add_fields(parser, RetouchSettings)
-    parser.add_argument("--mask", type=Path, help="image that is white where retouching is allowed; for a folder: a folder, same names")
-    parser.add_argument("--side-by-side", type=Path, help="image, or folder of images, of before, after and what changed")
+    parser.add_argument(
+        "--mask", type=user_path, help="image that is white where retouching is allowed; for a folder: a folder, same names"
+    )
+    parser.add_argument("--side-by-side", type=user_path, help="image, or folder of images, of before, after and what changed")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     add_device(parser)
 

@@ -22,10 +22,10 @@ FIGURES = (".png", ".jpg", ".pdf", ".svg")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a model.safetensors that `train` wrote, the folder of its run, or the name of a shipped model")
     parser.add_argument("--n", type=int, default=64, help="images (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
-    parser.add_argument("--images", type=Path, help="folder for each image as a PNG of its own")
-    parser.add_argument("--film", type=Path, help="picture of the first image at ten moments from noise to result")
-    parser.add_argument("--gif", type=Path, help="animation of the first --batch-size images from noise to result")
+    parser.add_argument("--out", type=arguments.user_path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
+    parser.add_argument("--images", type=arguments.user_path, help="folder for each image as a PNG of its own")
+    parser.add_argument("--film", type=arguments.user_path, help="picture of the first image at ten moments from noise to result")
+    parser.add_argument("--gif", type=arguments.user_path, help="animation of the first --batch-size images from noise to result")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
     parser.add_argument("--steps", type=int, help="sampling steps (default 50, or all timesteps of a model with fewer)")
     guidance = parser.add_argument_group("guidance")
@@ -58,8 +58,18 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
         control.add_argument(flag, dest="controls", action=InOrder, default=(), **settings)
 
     add("--control", metavar="CONTROL", help="a control.safetensors of `train-control` with this model, or the name of a shipped control")
-    add("--hint-from", metavar="PICTURE", type=Path, help="draw its hint from this picture, of any size: canny, lines, scribble")
-    add("--hint-image", metavar="PICTURE", type=Path, help="this picture is its hint: a scribble of any size, others of the model's size")
+    add(
+        "--hint-from",
+        metavar="PICTURE",
+        type=arguments.user_path,
+        help="draw its hint from this picture, of any size: canny, lines, scribble",
+    )
+    add(
+        "--hint-image",
+        metavar="PICTURE",
+        type=arguments.user_path,
+        help="this picture is its hint: a scribble of any size, others of the model's size",
+    )
     add("--strength", metavar="S", type=float, help="0: as without it, 1: as trained (default 1)")
 
 

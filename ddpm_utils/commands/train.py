@@ -57,15 +57,15 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.pair_folders import load_pairs
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import weights_digest
-    from ddpm_utils.training.launch import launch, prepare_machine
+    from ddpm_utils.training.launch import join, launch
     from ddpm_utils.training.session import check_folder
     from ddpm_utils.training.tasks.generation import GenerationTask
     from ddpm_utils.training.tasks.restoration import RestorationTask
 
-    options, machine = arguments.session_of(args)
+    options, compute = arguments.session_of(args)
     config = settings(args)  # refuses wrong values before minutes of decoding
     check_folder(options, RESULT)
-    execution = prepare_machine(machine)
+    execution = join(compute)
     if args.form:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
     else:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
     said = f"data: {len(data):,} {'pairs' if args.form else 'images'} of {data.size} px, {data.channels} channels, {labels}, "
     said += "mirrored" if config.flip else "not mirrored"
-    return launch(lambda: kind(config), data, options, machine, execution, said=said, start=start)
+    return launch(lambda: kind(config), data, options, compute, execution, said=said, start=start)
 
 
 def settings(args: argparse.Namespace) -> TrainConfig:

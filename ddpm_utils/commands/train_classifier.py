@@ -46,21 +46,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.sources import load_images
-    from ddpm_utils.training.launch import launch, prepare_machine
+    from ddpm_utils.training.launch import join, launch
     from ddpm_utils.training.session import check_folder
     from ddpm_utils.training.tasks.classification import ClassificationTask, hold_out
 
-    options, machine = arguments.session_of(args, **SESSION)
+    options, compute = arguments.session_of(args, **SESSION)
     config = settings(args)  # refuses wrong values before minutes of decoding
     check_folder(options, RESULT)
-    execution = prepare_machine(machine)
+    execution = join(compute)
     data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     if len(data.classes) < 2:
         raise InputError(f"a classifier needs images with labels, one folder a class; {args.data_path!r} has none")
     learn, test = hold_out(data, config.task.hold_out, config.seed)
     config = replace(config, network=network_for(args, data))
     said = f"data: {len(learn):,} images to train on, {len(test):,} held out, {len(data.classes)} classes"
-    return launch(lambda: ClassificationTask(config, test), learn, options, machine, execution, said=said)
+    return launch(lambda: ClassificationTask(config, test), learn, options, compute, execution, said=said)
 
 
 def settings(args: argparse.Namespace) -> TrainConfig:

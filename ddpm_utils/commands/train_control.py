@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.control.hinted_images import with_hints
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import find_weights, load_model
-    from ddpm_utils.training.launch import launch, prepare_machine
+    from ddpm_utils.training.launch import join, launch
     from ddpm_utils.training.session import check_folder
     from ddpm_utils.training.tasks.control import ControlTask, control_config
 
@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("this model retouches images; a control needs one that generates them")
     if args.steps is not None and (args.steps < 1 or args.epochs is not None):
         raise InputError(f"--steps must be at least 1 and stands in place of --epochs, got {args.steps} steps and {args.epochs} epochs")
-    options, machine = arguments.session_of(args, **SESSION)
+    options, compute = arguments.session_of(args, **SESSION)
     hint, dropped = Path(args.hint).name, args.hint_dropout or 0.0
     config = control_config(base, hint, dropped, **arguments.given(args, TrainConfig, **RUN))  # refuses wrong values before decoding
     check_folder(options, RESULT)
     if options.resume:
         check_same_control(options.out, config.task)
-    execution = prepare_machine(machine)
+    execution = join(compute)
     images = load_images(args.data_path, base.config.network.image_size, skip_broken=args.skip_broken)
     check_classes(base, images)
     data = with_hints(images, args.hint, args.data_path)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         epochs = -(-args.steps // max(1, len(data) // config.batch_size))
         config = control_config(base, hint, dropped, **{**arguments.given(args, TrainConfig, **RUN), "epochs": epochs})
     said = f"data: {len(data):,} images of {data.size} px with {args.hint}, hints of {data.hint_channels} channels"
-    return launch(lambda: ControlTask(config, copy.deepcopy(base), data.hint_channels), data, options, machine, execution, said=said)
+    return launch(lambda: ControlTask(config, copy.deepcopy(base), data.hint_channels), data, options, compute, execution, said=said)
 
 
 def check_same_control(out: Path, task: Control) -> None:

@@ -160,7 +160,7 @@ def save_control(control: ControlNet, path: Path, run: TrainConfig | None = None
         "config": run.to_json() if run else None,
         "snapshot": snapshot or {},
     }
-    write_weights(control, about, path)
+    write_weights(control.state_dict(), about, path)
 
 
 def load_control(path: Path, device: str | torch.device = "cpu") -> ControlNet:

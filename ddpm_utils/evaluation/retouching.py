@@ -99,7 +99,7 @@ def model_methods(model: Model, name: str = "", steps: int | None = None, sample
     name: instead of the form. steps: sampling steps for a sample (default: the form's own). Raises InputError for other models.
     """
     check_restorer(model)
-    form = model.config.form
+    form = model.config.task.form
     nfe = STEPS[form] if steps is None or form == "regression" else steps
     timesteps(model.config.timesteps, nfe)  # refuses wrong numbers before any work
     device = next(model.network.parameters()).device
@@ -107,7 +107,7 @@ def model_methods(model: Model, name: str = "", steps: int | None = None, sample
     def mean_of(drawn: int) -> Retouch:
         def retouch(sources: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
             first_seed = (seed + start) * drawn  # restore takes one for each sample, from this one on
-            restored = restore(model, to_float(sources).to(device), steps, drawn, first_seed)
+            restored = restore(model, to_float(sources).to(device), nfe, drawn, first_seed)
             residual = restored.residual.permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, 3), a difference of 2 is 255 levels
             outputs = (sources + 127.5 * residual).round().clip(0, 255).astype(np.uint8)
             return outputs, (restored.mask[:, 0] > GATE[0]).cpu().numpy()
@@ -122,10 +122,10 @@ def model_methods(model: Model, name: str = "", steps: int | None = None, sample
 
 def methods_of(models: dict[str, Model], steps: int | None = None, samples: int = 8, seed: int = 0) -> list[Method]:
     """`model_methods` of all models {file: model}, named after their form, or form and file where forms repeat."""
-    forms = [model.config.form for model in models.values()]
+    forms = [model.config.task.form for model in models.values()]
     methods = []
     for file, model in models.items():
-        form = model.config.form
+        form = model.config.task.form
         name = f"{form} ({file})" if forms.count(form) > 1 else form
         methods += model_methods(model, name, steps, samples, seed)
     return methods

@@ -24,7 +24,6 @@ from ddpm_utils.training.trainer import Trainer
 
 STATE_FORMAT = 3  # raised when the meaning of a state file changes; 2 had all settings of all tasks in one list, and is read
 READABLE = (2, STATE_FORMAT)
-STATE_BYTES_PER_PARAMETER = 16.2  # with one average; 4 more for each further one
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 

@@ -1,4 +1,4 @@
-"""From a command's flags to a session: the machine is looked at, the precision chosen, and what will be trained is said aloud."""
+"""From a command's flags to a session: the device is tried, the precision chosen, and what will be trained is said aloud."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,25 +19,25 @@ from ddpm_utils.runtime.device import (
 from ddpm_utils.runtime.doctor import check_device
 from ddpm_utils.training.checkpoints import list_states, read_state
 from ddpm_utils.training.log import parameter_table
-from ddpm_utils.training.options import Machine, SessionOptions
+from ddpm_utils.training.options import Compute, SessionOptions
 from ddpm_utils.training.session import train
 from ddpm_utils.training.task import Task
 from ddpm_utils.training.trainer import Trainer, check_data
 
 
-def prepare_machine(machine: Machine) -> Execution:
+def join(compute: Compute) -> Execution:
     """This process's share of the work, on a device that was seen to compute; its precision may still change."""
-    device, rank, world = join_processes(choose_device(machine.device))
+    device, rank, world = join_processes(choose_device(compute.device))
     check_device(device)
-    precision = "fp32" if machine.precision == "auto" else machine.precision
-    return Execution(device, precision, machine.accumulate, machine.checkpoint_blocks, machine.compile, rank, world)
+    precision = "fp32" if compute.precision == "auto" else compute.precision
+    return Execution(device, precision, compute.accumulate, compute.checkpoint_blocks, compute.compile, rank, world)
 
 
 def launch(
     make_task: Callable[[], Task],
     data: ImageSet,
     options: SessionOptions,
-    machine: Machine,
+    compute: Compute,
     execution: Execution,
     *,
     said: str,
@@ -48,7 +48,7 @@ def launch(
     make_task: makes a task of its own at each call, since what is timed to choose the precision must not be what is trained.
     """
     check_data(make_task(), data)
-    precision, why = choose_precision(machine.precision, execution, options, lambda scratch: Trainer(make_task(), data, scratch))
+    precision, why = choose_precision(compute.precision, execution, options, lambda scratch: Trainer(make_task(), data, scratch))
     execution = replace(execution, precision=precision)
     task = make_task()
     if execution.is_first:

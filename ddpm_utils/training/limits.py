@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import MODEL_BYTES_PER_PARAMETER
 from ddpm_utils.runtime.files import folder_bytes
-from ddpm_utils.training.checkpoints import STATE_BYTES_PER_PARAMETER
 from ddpm_utils.training.options import Limits
 
 PROCESS_STARTED = time.monotonic()  # imports, decoding and doctor count as well
+STATE_BYTES_PER_PARAMETER = 16.2  # weights, one average, two moments; 4 more for each further average
+MODEL_BYTES_PER_PARAMETER = 2.1  # float16
 MARGIN = 1.1  # predicted times are taken this much longer
 CLOSING = 0.02  # share of a session's hours left for its last files
 SMALL_FILES = 20e6  # bytes allowed for log, pictures and status

@@ -38,7 +38,7 @@ class SessionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Compute:
     """What a session computes on. "auto" is decided when the session begins."""
 
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, mps")

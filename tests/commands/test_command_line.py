@@ -20,6 +20,7 @@ from ddpm_utils.data.sources import load_images
 from ddpm_utils.models import load_model
 from ddpm_utils.training import session
 from ddpm_utils.training.batches import draw_batch
+from ddpm_utils.training.tasks.generation import GenerationTask
 
 NETWORK = ["--device", "cpu", "--precision", "fp32", "--width", "8", "--multipliers", "1", "2", "--blocks", "1"]
 TINY = [*NETWORK, "--batch-size", "256", "--epochs", "1", "--sample-every", "0", "--lr", "1e-2", "--warmup", "0"]
@@ -86,7 +87,7 @@ def test_training_writes_a_log_a_state_a_model_a_curve_and_samples(digits_run):
             assert min(image.size) > 100
     trained = load_model(digits_run / "model.safetensors")
     assert trained.classes == tuple("0123456789")
-    assert (trained.config.prediction, trained.config.lr, trained.config.flip) == ("v", 0.01, False)
+    assert (trained.config.task.prediction, trained.config.lr, trained.config.flip) == ("v", 0.01, False)
 
 
 def test_training_on_a_folder_takes_its_classes_and_the_size_asked_for(tmp_path, photographs, capsys):
@@ -127,7 +128,7 @@ def test_a_run_that_died_between_two_states_ends_in_the_same_bytes_too(tmp_path,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(session.Session, "draw_samples", power_cut)
+        patch.setattr(session.Session, "preview", power_cut)
         assert train(tmp_path / "cut", "--epochs", 2, "--log-every", 1, "--sample-every", STEPS_PER_EPOCH + 3) == 130
     assert len((tmp_path / "cut" / "log.jsonl").read_text().splitlines()) == STEPS_PER_EPOCH + 3
     assert train(tmp_path / "cut", "--epochs", 2, "--log-every", 1, "--resume") == 0
@@ -168,7 +169,7 @@ def test_every_timestep_below_T_is_trained(tmp_path, T):
     assert train(tmp_path, "--timesteps", T) == 0
     config, data = load_model(tmp_path / "model.safetensors").config, load_images("digits")
     assert config.noise_schedule().T == T
-    drawn = torch.cat([draw_batch(config, data, step).t for step in range(14 * T // config.batch_size)])
+    drawn = torch.cat([draw_batch(GenerationTask(config), data, step).t for step in range(14 * T // config.batch_size)])
     assert drawn.unique().tolist() == list(range(T))
 
 

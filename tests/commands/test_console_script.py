@@ -12,7 +12,7 @@ import pytest
 import ddpm_utils
 from ddpm_utils import __main__ as program
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def help_of(capsys, *words) -> str:

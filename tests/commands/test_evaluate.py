@@ -10,9 +10,8 @@ from PIL import Image
 from retouchers import SIZE, make_model, make_pairs
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.commands.evaluate import spread
 from ddpm_utils.data.pair_folders import SPLIT_FILE
-from ddpm_utils.data.pairs import PairSet
+from ddpm_utils.data.pairs import PairSet, spread
 from ddpm_utils.errors import InputError
 from ddpm_utils.evaluation.retouching import evaluate_rows
 from ddpm_utils.models import save_model, shipped

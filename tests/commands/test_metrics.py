@@ -9,14 +9,13 @@ import torch
 from PIL import Image
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.classifier import load_classifier, save_classifier
+from ddpm_utils.classifier import NoisyClassifier, load_classifier, save_classifier
 from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.comparable_sets import with_channels
 from ddpm_utils.evaluation.distribution_metrics import coverage, kid
 from ddpm_utils.evaluation.features import classifier_features
 from ddpm_utils.models import shipped
-from ddpm_utils.training.tasks.classification import new_classifier
 from ddpm_utils.unet import UNetConfig
 
 NETWORK = UNetConfig(image_size=8, channels=1, width=8, multipliers=(1, 2), blocks=1, attention=(), groups=4, classes=10)
@@ -29,7 +28,7 @@ def metrics(*words):
 
 @pytest.fixture
 def classifier(tmp_path):
-    network = new_classifier(CONFIG)
+    network = NoisyClassifier(NETWORK)
     save_classifier(network, CONFIG, tuple("0123456789"), [], tmp_path / "classifier.safetensors")
     return tmp_path / "classifier.safetensors"
 

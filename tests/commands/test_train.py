@@ -59,7 +59,7 @@ def test_a_run_that_started_from_a_model_resumes_to_the_same_bytes_and_only_with
     ("words", "named"),
     [
         (["--width", 16], "its network is"),
-        (["--form", "regression"], "its task is restoration by resshift"),
+        (["--form", "palette"], "its task is restoration by resshift"),
         (["--start-from", "nothing.safetensors"], "there is no model file"),
         (["--start-from", "nothing"], "no shipped model 'nothing'; those shipped are retouch; train one"),
     ],

@@ -1,15 +1,20 @@
 """Facts that notebook 08 relies on and no other test states: gradients at zero, how far Adam gets, the loss of a control, the pad."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ddpm_utils.control.controlnet import ControlInTraining, ControlNet, zero_conv
+from ddpm_utils.config import TrainConfig
+from ddpm_utils.control.controlnet import ControlNet, zero_conv
 from ddpm_utils.course.scribble_pad import ScribblePad
 from ddpm_utils.diffusion import training_loss
 from ddpm_utils.errors import InputError
+from ddpm_utils.models import Model
 from ddpm_utils.schedules import NoiseSchedule
+from ddpm_utils.training.tasks.control import ControlTask, control_config
 from ddpm_utils.unet import UNet, UNetConfig
 
 
@@ -45,12 +50,14 @@ def test_a_control_is_trained_with_the_loss_of_its_base_and_the_hint_as_one_more
     base = UNet(UNetConfig(image_size=8, channels=1, width=16, multipliers=(1, 2), blocks=1, attention=(), groups=8))
     nn.init.normal_(base.output_conv.weight, std=0.1)
     control, schedule = ControlNet.on(base, 1), NoiseSchedule.cosine(50)
+    of_base = Model(base, TrainConfig(network=base.config), (), {})
+    task = ControlTask(control_config(of_base, "itself"), of_base, 1)
     for conv in control.zero_convs:
         nn.init.normal_(conv.weight, std=0.1)
     x0, eps, hint = (torch.randn(4, 1, 8, 8) for _ in range(3))
     t = torch.tensor([0, 10, 30, 49])
     with torch.no_grad():
-        losses = training_loss(ControlInTraining(base, control), schedule, x0, t, eps, "eps", hint=hint)
+        losses = training_loss(partial(task.predict, control), schedule, x0, t, eps, "eps", hint=hint)
         ab = schedule.alpha_bar[t].reshape(-1, 1, 1, 1).float()
         x_t = ab.sqrt() * x0 + (1 - ab).sqrt() * eps
         h, skips = base.encode(x_t, base.embed(t, None))

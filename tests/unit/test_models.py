@@ -112,4 +112,4 @@ def test_evaluate_finds_the_shipped_retoucher_by_its_name(tmp_path, capsys):
     out = tmp_path / "table.csv"
     words = ["--data-path", "wrinkles:10", "--n", "1", "--img-size", "32", "--samples", "1", "--device", "cpu", "--out", str(out)]
     assert main(["evaluate", "retouch", *words]) == 0
-    assert "anchored" in out.read_text()
+    assert "resshift" in out.read_text()

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from ddpm_utils.models import load_model, shipped
 from ddpm_utils.recipes import KINDS, read_recipes
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = read_recipes()
 
 
@@ -25,7 +25,7 @@ def test_a_recipe_s_kind_is_that_of_its_file_and_of_the_command_that_made_it(rec
     assert form.split()[1] == KINDS[recipe.kind].noun
     assert recipe.command.split()[3] == KINDS[recipe.kind].command.split()[0]
     if KINDS[recipe.kind].noun == "model":
-        assert (load_model(shipped(recipe.name)).config.form is not None) == (recipe.kind == "retoucher")
+        assert (load_model(shipped(recipe.name)).config.retouches) == (recipe.kind == "retoucher")
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)

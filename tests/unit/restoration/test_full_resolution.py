@@ -306,7 +306,7 @@ def test_settings_are_named_and_stay_as_they_are():
     ("given", "message"),
     [
         ({"settings": RetouchSettings(steps=0)}, "steps must lie in 1"),
-        ({"settings": RetouchSettings(steps=1001)}, "steps must lie in 1 .. T=1000, got 1001"),
+        ({"settings": RetouchSettings(steps=1001)}, "steps must lie in 1 .. T=1, got 1001"),
         ({"mask": np.zeros((10, 10))}, r"height and width \(300, 420\), got \(10, 10\)"),
         ({"mask": np.full((300, 420), 255)}, r"must lie in \[0, 1\]"),
         ({"mask": np.full((300, 420), np.nan)}, r"must lie in \[0, 1\]"),

@@ -4,6 +4,9 @@ import pytest
 import torch
 from recipes import arguments_of, bytes_of, log_of, recipe_of
 
+from ddpm_utils.commands.arguments import given
+from ddpm_utils.commands.train_control import RUN
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.control.controlnet import load_control
 from ddpm_utils.control.hinted_images import with_hints
 from ddpm_utils.data.sources import load_images
@@ -20,7 +23,10 @@ def test_a_shipped_control_is_what_its_recipe_makes_on_the_shipped_cars_in_20_cp
     control = load_control(shipped(name))
     assert (control.hint, asked.hint, asked.data_path) == (hint, hint, "toy-cars")
     assert control.base_digest == weights_digest(load_model(shipped("toy-cars")).network)
-    assert recipe["seed"] == asked.seed
+    run, told = control.run, given(asked, TrainConfig, **RUN)
+    assert {name: getattr(run, name) for name in told} == told
+    assert (run.task.hint, run.task.hint_dropout, run.task.base) == (hint, asked.hint_dropout or 0.0, control.base_digest)
+    assert recipe["seed"] == run.seed
     assert 0 < recipe["cpu_minutes"] <= 20
     assert {"data", "licence", "versions"} <= recipe.keys()
     records = log_of(name)

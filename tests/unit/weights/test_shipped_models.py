@@ -60,8 +60,8 @@ def test_the_early_digits_are_the_first_epochs_of_the_digits():
 
 @pytest.mark.parametrize("name", ["digits-classifier", "digits-judge"])
 def test_the_shipped_classifiers_read_digits_that_they_have_not_learned_from(name):
-    classifier, held_out = load_classifier(shipped(name)), arguments_of(name)[0].hold_out
-    _, unseen = hold_out(load_images("mnist5k"), held_out, classifier.config.seed)
+    classifier = load_classifier(shipped(name))
+    _, unseen = hold_out(load_images("mnist5k"), classifier.config.task.hold_out, classifier.config.seed)
     assert len(unseen) == log_of(name)[-1]["held_out"]
     right = classifier_features(classifier, unseen.images)[1].argmax(1) == unseen.labels
     assert right.mean() > 0.95
