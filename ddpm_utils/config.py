@@ -262,9 +262,8 @@ def _with_task(values: dict, like: Settings | None) -> dict:
             values = {**values, "start": ""}  # it was the base's
         if kind is Classification:
             values = {**values, "ema_decay": 0.0}  # it had no average, whatever the file says
-        task = kind(
-            **{**(asdict(like) if like else {}), **{name: value for name, value in flat.items() if name in {f.name for f in fields(kind)}}}
-        )
+        own = {name: value for name, value in flat.items() if name in {f.name for f in fields(kind)}}
+        task = replace(like, **own) if like else kind(**own)
     return {**{name: value for name, value in values.items() if name not in known}, "task": {"kind": task.kind, **asdict(task)}}
 
 

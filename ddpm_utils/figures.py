@@ -1,4 +1,4 @@
-"""Pictures, each a pure function from data to a matplotlib Figure (or frames): nothing is read, trained or shown here.
+"""Figures, each a pure function from data to a matplotlib Figure (or frames): nothing is read, trained or shown here.
 
 Images come as uint8 (N, H, W, C), as `data.to_uint8` returns them.
 """
@@ -22,22 +22,22 @@ COLOURS = ("#00224e", "#576a8f", "#a69d75", "#dfbe2e")  # from cividis, told apa
 
 
 def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
-    """One picture (H', W', 3) of all images (N, H, W, C), row by row, white between them."""
+    """One image (H', W', 3) of all images (N, H, W, C), row by row, white between them."""
     grid = import_torchvision().utils.make_grid(torch.from_numpy(images).permute(0, 3, 1, 2), nrow=columns, padding=gap, pad_value=255)
     return grid.permute(1, 2, 0).numpy()
 
 
 def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (), title: str = "") -> Figure:
     """Images (N, H, W, C) in rows of `columns`, pixels kept square and sharp, with a name beside each row if given."""
-    picture = tile(images, columns)
-    height, width = picture.shape[:2]
+    whole = tile(images, columns)
+    height, width = whole.shape[:2]
     scale = max(1, round(700 / max(height, width)))
     left = max((0.15 + 0.105 * len(name) for name in row_names), default=0.05)  # inches: room for the longest name
     top = 0.35 if title else 0.05
     size = (width * scale / 100 + left + 0.05, height * scale / 100 + top + 0.05)
     figure = Figure(figsize=size, dpi=100)
     axes = figure.add_axes((left / size[0], 0.05 / size[1], width * scale / 100 / size[0], height * scale / 100 / size[1]))
-    axes.imshow(picture, interpolation="nearest")
+    axes.imshow(whole, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(title, fontsize=11)
     rows = math.ceil(len(images) / columns)
@@ -87,8 +87,8 @@ def denoising_frames(x_T: Tensor, steps: list[Step], columns: int, scale: int = 
     """Frames of an animation of the whole batch, noise first, for `save_gif`."""
     before = [x_T, *(step.x for step in steps)]
     shown = np.linspace(0, len(steps), min(frames, len(steps) + 1)).round().astype(int)
-    pictures = [tile(to_uint8(before[i]), columns) for i in shown]
-    return [Image.fromarray(p).resize((p.shape[1] * scale, p.shape[0] * scale), Image.Resampling.NEAREST) for p in pictures]
+    frames = [tile(to_uint8(before[i]), columns) for i in shown]
+    return [Image.fromarray(p).resize((p.shape[1] * scale, p.shape[0] * scale), Image.Resampling.NEAREST) for p in frames]
 
 
 def save_gif(frames: list[Image.Image], path) -> None:

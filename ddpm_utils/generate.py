@@ -1,4 +1,4 @@
-"""From a trained network to pictures: the label, the guidance, the clipping and the sampler put together, as its training asks."""
+"""From a trained network to images: the label, the guidance, the clipping and the sampler put together, as its training asks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

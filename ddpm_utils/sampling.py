@@ -167,7 +167,7 @@ def ddim_invert(
     """DDIM backwards: from an image (B, C, H, W) to the noise that `ddim` with the same steps would turn into it.
 
     The noise seen at x_{t-1} stands in for the one at x_t, so the round trip closes as the steps get shorter. Don't clip the
-    denoiser: an image's own noise is not a picture.
+    denoiser: noise alone is not an image.
     """
     x = x0
     for t, ab, ab_prev in reversed(_pairs(schedule, steps, spacing)):

@@ -3,7 +3,7 @@
 A schedule is a list of T numbers, beta_0 .. beta_{T-1}. Everything else in DDPM is arithmetic on them, done here once, in
 float64, because a float32 cumulative product is already wrong in the seventh digit (linear) or the fifth (cosine).
 
-Indices are 0-based throughout the project: index t here is the paper's t - 1, so `alpha_bar[0]` is a picture with one step of
+Indices are 0-based throughout the project: index t here is the paper's t - 1, so `alpha_bar[0]` is an image with one step of
 noise on it, and `alpha_bar[T - 1]` is (almost) pure noise.
 
 Equations: Ho et al. 2020 (arXiv 2006.11239); Nichol & Dhariwal 2021 (2102.09672); Jabri et al. 2022 (2212.11972);

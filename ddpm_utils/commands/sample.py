@@ -22,9 +22,9 @@ FIGURES = (".png", ".jpg", ".pdf", ".svg")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a model.safetensors that `train` wrote, the folder of its run, or the name of a shipped model")
     parser.add_argument("--n", type=int, default=64, help="images (default %(default)s)")
-    parser.add_argument("--out", type=arguments.user_path, default=Path("samples.png"), help="picture of all images (default %(default)s)")
+    parser.add_argument("--out", type=arguments.user_path, default=Path("samples.png"), help="image of all images (default %(default)s)")
     parser.add_argument("--images", type=arguments.user_path, help="folder for each image as a PNG of its own")
-    parser.add_argument("--film", type=arguments.user_path, help="picture of the first image at ten moments from noise to result")
+    parser.add_argument("--film", type=arguments.user_path, help="image of the first image at ten moments from noise to result")
     parser.add_argument("--gif", type=arguments.user_path, help="animation of the first --batch-size images from noise to result")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
     parser.add_argument("--steps", type=int, help="sampling steps (default 50, or all timesteps of a model with fewer)")
@@ -60,15 +60,15 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
     add("--control", metavar="CONTROL", help="a control.safetensors of `train-control` with this model, or the name of a shipped control")
     add(
         "--hint-from",
-        metavar="PICTURE",
+        metavar="IMAGE",
         type=arguments.user_path,
-        help="draw its hint from this picture, of any size: canny, lines, scribble",
+        help="draw its hint from this image, of any size: canny, lines, scribble",
     )
     add(
         "--hint-image",
-        metavar="PICTURE",
+        metavar="IMAGE",
         type=arguments.user_path,
-        help="this picture is its hint: a scribble of any size, others of the model's size",
+        help="this image is its hint: a scribble of any size, others of the model's size",
     )
     add("--strength", metavar="S", type=float, help="0: as without it, 1: as trained (default 1)")
 
@@ -154,11 +154,11 @@ def _control(device: str, control: str, hint_from: Path | None = None, hint_imag
         found = "none" if hint_from is None else "both"
         raise InputError(f"the control {control!r} needs either --hint-from or --hint-image, it has {found}")
     from ddpm_utils.control.controlnet import load_control
-    from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
+    from ddpm_utils.control.hint_files import hint_drawn_from, hint_from_image
     from ddpm_utils.models import find_weights
 
     network = load_control(find_weights(control, "control"), device)
-    hint = hint_from_picture(network, hint_from) if hint_from else hint_from_image(network, hint_image)
+    hint = hint_drawn_from(network, hint_from) if hint_from else hint_from_image(network, hint_image)
     return network, hint.to(device), strength
 
 

@@ -1,4 +1,4 @@
-"""Chapter 08: ControlNet, which makes a trained network follow a picture without touching its weights.
+"""Chapter 08: ControlNet, which makes a trained network follow an image without touching its weights.
 
 A trainable copy of the encoder and the middle sees the noisy image and the hint; what it has to say is added to the frozen network's skips
 and middle features through 1x1 convolutions that begin as zero. So training starts from the frozen network itself, to the bit, and its

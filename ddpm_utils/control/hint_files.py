@@ -1,6 +1,6 @@
 """Chapter 08: the hint for a control from a file, for `python -m ddpm_utils sample --control`.
 
-Two kinds of file: a picture that the hint is drawn from, as in training; and the hint itself, as a drawing or as another program made it.
+Two kinds of file: an image that the hint is drawn from, as in training; and the hint itself, as a drawing or as another program made it.
 """
 
 from pathlib import Path
@@ -16,13 +16,13 @@ from ddpm_utils.data.images import fit, read_rgb, to_float
 from ddpm_utils.errors import InputError
 
 
-def hint_from_picture(control: ControlNet, path: Path) -> Tensor:
-    """The control's hint (1, c, S, S), drawn from a picture of any size, which is scaled and cut as training images are.
+def hint_drawn_from(control: ControlNet, path: Path) -> Tensor:
+    """The control's hint (1, c, S, S), drawn from an image of any size, which is scaled and cut as training images are.
 
     Raises InputError for a file that can't be read and for a hint that no function draws, such as depth.
     """
     if control.hint not in HINTS:
-        raise InputError(f"the hint {control.hint!r} can't be drawn from a picture, only {', '.join(HINTS)} can; pass it as --hint-image")
+        raise InputError(f"the hint {control.hint!r} can't be drawn from an image, only {', '.join(HINTS)} can; pass it as --hint-image")
     image = fit(_opened(path, read_rgb), control.config.image_size)
     return HINTS[control.hint](to_float(np.array(image)[None]))
 
@@ -39,7 +39,7 @@ def hint_from_image(control: ControlNet, path: Path) -> Tensor:
         return user_scribble(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), size)
     if image.size != (size, size):
         wide, high = image.size
-        instead = "or use --hint-from with the picture that it was drawn from" if control.hint in HINTS else "without smoothing"
+        instead = "or use --hint-from with the image that it was drawn from" if control.hint in HINTS else "without smoothing"
         raise InputError(
             f"a {control.hint} hint must have {size} x {size} pixels, {str(path)!r} has {wide} x {high}; make it anew at that size, {instead}"
         )
@@ -47,7 +47,7 @@ def hint_from_image(control: ControlNet, path: Path) -> Tensor:
         return _parts(image, channels, path)
     if channels not in (1, 3):
         raise InputError(
-            f"hints of {channels} channels, such as {control.hint!r}, don't fit into a picture; use controlnet.controlled in Python"
+            f"hints of {channels} channels, such as {control.hint!r}, don't fit into an image; use controlnet.controlled in Python"
         )
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels.reshape(1, size, size, channels)).permute(0, 3, 1, 2).float() / 255
@@ -71,8 +71,8 @@ def _as_it_lies(path: Path) -> Image.Image:
 def _opened(path: Path, read) -> Image.Image:
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no picture {str(path)!r} for a hint; it must be the name of a file")
+        raise InputError(f"there is no image {str(path)!r} for a hint; it must be the name of a file")
     try:
         return read(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damaged bytes
-        raise InputError(f"{str(path)!r} can't be read as a picture ({error})") from error
+        raise InputError(f"{str(path)!r} can't be read as an image ({error})") from error

@@ -21,7 +21,7 @@ from ddpm_utils.errors import InputError
 def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarray:
     """The hint image of each image, matched by the names without their endings: (N, size, size, c) uint8, c = 1 if all are grey, else 3.
 
-    images: the folder that the images were loaded from; the order is that of `load_images`. Pictures with a palette, as segmentations
+    images: the folder that the images were loaded from; the order is that of `load_images`. Images with a palette, as segmentations
     often are, keep their colours (nearest neighbour); others are scaled as images are. Raises InputError for a missing or doubled name.
     """
     folder = Path(folder).expanduser()
@@ -39,12 +39,12 @@ def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarra
         raise InputError(
             f"{len(missing)} images have no hint image of the same name in {str(folder)!r}, the first is {missing[0]!r}; add them"
         )
-    pictures = []
+    images = []
     for stem in wanted:
         with Image.open(by_stem[stem]) as image:
             small = fit(image.convert("RGB"), size) if image.mode != "P" else _nearest(image, size)
-            pictures.append(np.asarray(small))
-    stack = np.stack(pictures)
+            images.append(np.asarray(small))
+    stack = np.stack(images)
     return stack[..., :1] if (stack == stack[..., :1]).all() else stack
 
 

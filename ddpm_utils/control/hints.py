@@ -1,4 +1,4 @@
-"""Chapter 08: hints, pictures that say what a generated image should look like, and measures of how well it follows them.
+"""Chapter 08: hints, images that say what a generated image should look like, and measures of how well it follows them.
 
 A hint is (B, c, H, W) float32 in [0, 1] at the size of the image that it belongs to. `HINTS` names those that are drawn from an image
 (B, 3, H, W) in [-1, 1]; each is a function of the image alone, whatever else is in the batch. Segmentation and depth are exact, so that
@@ -28,8 +28,8 @@ Hint = Callable[[Tensor], Tensor]  # (B, C, H, W) in [-1, 1] -> (B, c, H, W) in 
 def canny(images: Tensor, sigma: float = 2.0) -> Tensor:
     """Edges as Canny (1986) finds them on the grey image: (B, C, H, W) -> (B, 1, H, W), 0 or 1.
 
-    sigma: of the Gaussian before it, in pixels; more gives fewer edges. At 1, edges cover a seventh of a picture of 32 px, so that those of
-    any two pictures agree by chance for a good part, and a measure can hardly tell whether a hint is followed.
+    sigma: of the Gaussian before it, in pixels; more gives fewer edges. At 1, edges cover a seventh of an image of 32 px, so that those of
+    any two images agree by chance for a good part, and a measure can hardly tell whether a hint is followed.
     """
     return _stacked([_edges(grey, sigma) for grey in _grey(images)])
 
@@ -97,29 +97,29 @@ def _edges(grey: np.ndarray, sigma: float) -> np.ndarray:
     return detect(grey, sigma, low_threshold=0.1, high_threshold=0.2, mode="nearest")
 
 
-def _stacked(pictures: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(pictures).astype(np.float32))[:, None]
+def _stacked(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images).astype(np.float32))[:, None]
 
 
 # --- hints that a user brings ---
 
 
-def user_scribble(picture: np.ndarray, size: int) -> Tensor:
+def user_scribble(image: np.ndarray, size: int) -> Tensor:
     """What somebody drew, as a hint (1, 1, size, size): white on black, whatever the colours were.
 
-    picture: (H, W), (H, W, 3) or (H, W, 4), uint8 or float in 0 .. 1. With transparency the ink is what isn't transparent; without, what
+    image: (H, W), (H, W, 3) or (H, W, 4), uint8 or float in 0 .. 1. With transparency the ink is what isn't transparent; without, what
     differs from the most frequent brightness, which is taken for the paper.
     """
-    picture = np.asarray(picture)
-    if picture.ndim not in (2, 3) or (picture.ndim == 3 and picture.shape[2] not in (3, 4)) or min(picture.shape[:2]) < 1:
-        raise InputError(f"a scribble must be (H, W), (H, W, 3) or (H, W, 4), got shape {picture.shape}")
-    values = picture / 255 if picture.dtype == np.uint8 else picture.astype(np.float64)
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)) or min(image.shape[:2]) < 1:
+        raise InputError(f"a scribble must be (H, W), (H, W, 3) or (H, W, 4), got shape {image.shape}")
+    values = image / 255 if image.dtype == np.uint8 else image.astype(np.float64)
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
         raise InputError(f"a scribble must be uint8 or lie in 0 .. 1, got values from {values.min():g} to {values.max():g}")
-    if picture.ndim == 3 and picture.shape[2] == 4 and values[..., 3].min() < 1:
+    if image.ndim == 3 and image.shape[2] == 4 and values[..., 3].min() < 1:
         ink = values[..., 3]
     else:
-        grey = values[..., :3].mean(-1) if picture.ndim == 3 else values
+        grey = values[..., :3].mean(-1) if image.ndim == 3 else values
         paper = np.bincount((grey * 255).round().astype(int).ravel()).argmax() / 255
         ink = np.abs(grey - paper)
         ink = ink / max(ink.max(), 1e-9) if ink.max() > 0.05 else np.zeros_like(ink)  # less is paper's own unevenness

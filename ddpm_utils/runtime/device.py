@@ -49,7 +49,7 @@ class Execution:
         return torch.channels_last if last else torch.contiguous_format
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
-        """x on the device, pictures (B, C, H, W) in the network's layout: it keeps that of its input, and the wrong one halves the speed."""
+        """x on the device, images (B, C, H, W) in the network's layout: it keeps that of its input, and the wrong one halves the speed."""
         return x.to(self.device, memory_format=self.memory_format) if x.dim() == 4 else x.to(self.device)
 
     @property

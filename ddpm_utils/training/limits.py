@@ -22,7 +22,7 @@ STATE_BYTES_PER_PARAMETER = 16.2  # weights, one average, two moments; 4 more fo
 MODEL_BYTES_PER_PARAMETER = 2.1  # float16
 MARGIN = 1.1  # predicted times are taken this much longer
 CLOSING = 0.02  # share of a session's hours left for its last files
-SMALL_FILES = 20e6  # bytes allowed for log, pictures and status
+SMALL_FILES = 20e6  # bytes allowed for log, images and status
 
 
 def state_bytes(parameters: int, averages: int = 1) -> int:

@@ -3,13 +3,13 @@
 import json
 
 from ddpm_utils.__main__ import main
-from ddpm_utils.commands import doctor as command
+from ddpm_utils.runtime import doctor
 from ddpm_utils.runtime.doctor import Finding
 
 
 def test_the_doctor_tells_programs_in_fields_what_it_tells_people_in_sentences(monkeypatch, capsys):
     found = [Finding("a GPU", "lame", "replace it", "cuda:0"), Finding("another", "fine", None, "cuda:1"), Finding("disk", "wide")]
-    monkeypatch.setattr(command, "examine", lambda out: found)
+    monkeypatch.setattr(doctor, "examine", lambda out: found)
     assert main(["doctor", "--json"]) == main(["doctor"]) == 1
     said = capsys.readouterr().out
     told, end = json.JSONDecoder().raw_decode(said)

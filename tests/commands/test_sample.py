@@ -9,7 +9,7 @@ from PIL import Image
 from ddpm_utils.__main__ import main
 from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.control.controlnet import ControlNet, save_control
-from ddpm_utils.control.hint_files import hint_from_image, hint_from_picture
+from ddpm_utils.control.hint_files import hint_drawn_from, hint_from_image
 from ddpm_utils.control.hints import canny, one_hot
 from ddpm_utils.data.images import to_float
 from ddpm_utils.data.synthetic.cars import TYPES, toy_cars
@@ -58,7 +58,7 @@ def test_a_control_changes_the_images_and_strength_0_does_not(files, tmp_path):
 def test_a_hint_drawn_from_a_picture_is_the_one_that_training_would_draw(files):
     control = ControlNet(SMALL, 1, "canny")
     cut = Image.open(files / "photo.png").crop((5, 0, 35, 30)).resize((16, 16), Image.Resampling.LANCZOS)
-    assert torch.equal(hint_from_picture(control, files / "photo.png"), canny(to_float(np.array(cut)[None])))
+    assert torch.equal(hint_drawn_from(control, files / "photo.png"), canny(to_float(np.array(cut)[None])))
 
 
 def test_a_hint_image_is_taken_as_it_lies(files):
@@ -87,10 +87,10 @@ REFUSALS = {
     "no shipped control 'cany'; those shipped are toy-cars-canny, toy-cars-depth": ("--control", "cany", "--hint-from", "photo.png"),
     "there is no control file": ("--control", "nowhere.safetensors", "--hint-from", "photo.png"),
     "is not a control of this project": ("--control", "base.safetensors", "--hint-from", "photo.png"),
-    "there is no picture": ("--control", "canny.safetensors", "--hint-from", "nothing.png"),
-    "can't be read as a picture": ("--control", "canny.safetensors", "--hint-image", "broken.png"),
+    "there is no image": ("--control", "canny.safetensors", "--hint-from", "nothing.png"),
+    "can't be read as an image": ("--control", "canny.safetensors", "--hint-image", "broken.png"),
     "must have 16 x 16 pixels": ("--control", "depth.safetensors", "--hint-image", "photo.png"),
-    "the hint 'depth' can't be drawn from a picture": ("--control", "depth.safetensors", "--hint-from", "photo.png"),
+    "the hint 'depth' can't be drawn from an image": ("--control", "depth.safetensors", "--hint-from", "photo.png"),
     "must lie in 0 .. 4": ("--control", "segmentation.safetensors", "--hint-image", "grey.png"),
     "must be at least 0, 1 is as trained; got -1.0": ("--control", "canny.safetensors", "--hint-from", "photo.png", "--strength", "-1"),
     "got nan": ("--control", "canny.safetensors", "--hint-from", "photo.png", "--strength", "nan"),

@@ -3,9 +3,9 @@
 from table_maths import PUBLISHED
 
 HINTS = "tests/unit/control/test_hints.py"
-HINTED = "tests/unit/control/test_hinted_images.py"
 HINT_METRICS = "tests/unit/evaluation/test_hint_metrics.py"
 ADHERENCE = "tests/unit/evaluation/test_control.py"
+HINTED = "tests/unit/control/test_hinted_images.py"
 CONTROLNET = "tests/unit/control/test_controlnet.py"
 MEASURES = "tests/unit/evaluation/test_distribution_metrics.py"
 
@@ -51,6 +51,17 @@ CONTROL = {
             ADHERENCE,
         ),
     ],
+    "training/tasks/control.py": [
+        ("the base is trained as well", "base.network.eval().requires_grad_(False)", "base.network.eval()", CONTROLNET, PUBLISHED),
+        ("a control is trained on any base", "!= config.task.base:", "is None:", CONTROLNET),
+        (
+            "hints are kept where they should be dropped",
+            "draw.chance(self.config.task.hint_dropout)",
+            "~draw.chance(self.config.task.hint_dropout)",
+            HINTED,
+        ),
+        ("hints do not follow their images", "draw.pick(data.hints)", "data.hints[draw.rows]", HINTED),
+    ],
     "control/controlnet.py": [
         (
             "the ends of a control begin at random",
@@ -71,7 +82,6 @@ CONTROL = {
             "weight.detach().clone()",
             CONTROLNET,
         ),
-        ("the base is trained as well", "[base.eval().requires_grad_(False)]", "[base.eval()]", CONTROLNET, PUBLISHED),
         ("strength leaves the middle alone", "h = h + strength * middle", "h = h + middle", CONTROLNET),
         (
             "only the last control counts",

@@ -13,6 +13,8 @@ RESUME = TRAINING + "test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that
 AVERAGE = TRAINING + "test_samples_come_from_the_average"
 NO_STATE = "tests/unit/training/test_session.py::test_resume_without_a_state_is_refused_and_never_starts_from_scratch"
 IMAGES = "tests/unit/data/test_images.py"
+FORMS = "tests/unit/restoration/test_formulations.py"
+BEGUN = "tests/unit/training/test_written_by_0_1_0.py"
 MISTAKES = "tests/unit/training/test_known_mistakes.py"
 
 LEARNING = {
@@ -77,24 +79,10 @@ LEARNING = {
         ("the last images of an epoch are never seen", "[i * B : (i + 1) * B]", "[: B]", MISTAKES),
         (
             "images stay in [0, 1]",
-            "x0 = to_float(pick(data.images), config.mean, config.std)",
-            "x0 = to_float(pick(data.images), (0.0,), (1.0,))",
+            "x0 = to_float(draw.pick(data.images), config.mean, config.std)",
+            "x0 = to_float(draw.pick(data.images), (0.0,), (1.0,))",
             MIRRORED,
             PUBLISHED,
-        ),
-        (
-            "labels are dropped for the whole batch",
-            "dropped = torch.rand(B, generator=generator) <",
-            "dropped = torch.rand(1, generator=generator).expand(B) <",
-            LABELS,
-            PUBLISHED,
-        ),
-        ("dropped labels become class 0", "masked_fill(dropped, config.network.null_label)", "masked_fill(dropped, 0)", LABELS),
-        (
-            "labels are kept where they should be dropped",
-            "generator=generator) < config.label_dropout",
-            "generator=generator) > config.label_dropout",
-            LABELS,
         ),
         (
             "labels do not follow their images",
@@ -161,7 +149,30 @@ LEARNING = {
             'NoiseSchedule.named("linear", self.timesteps)',
             MISTAKES,
         ),
+        ("a setting that a form hasn't got is accepted", "elif name not in usual:", "elif False:", FORMS),
+        (
+            "a file of old forgets its own settings",
+            "own = {name: value for name, value in flat.items()",
+            "own = {name: value for name, value in ()",
+            BEGUN,
+        ),
         ("zero terminal SNR is asked for and not used", "if self.zero_terminal_snr else schedule", "if False else schedule", MISTAKES),
+    ],
+    "training/tasks/generation.py": [
+        (
+            "labels are dropped for the whole batch",
+            "dropped = draw.chance(self.config.task.label_dropout)",
+            "dropped = draw.chance(self.config.task.label_dropout)[:1].expand(len(batch.label))",
+            LABELS,
+            PUBLISHED,
+        ),
+        ("dropped labels become class 0", "masked_fill(dropped, self.config.network.null_label)", "masked_fill(dropped, 0)", LABELS),
+        (
+            "labels are kept where they should be dropped",
+            "draw.chance(self.config.task.label_dropout)",
+            "~draw.chance(self.config.task.label_dropout)",
+            LABELS,
+        ),
     ],
     "training/session.py": [
         (
@@ -173,15 +184,15 @@ LEARNING = {
         ),
         (
             "the model file holds the latest weights",
-            "save_model(trainer.average_network(), trainer.config, trainer.data.classes, self.out",
-            "save_model(trainer.network, trainer.config, trainer.data.classes, self.out",
+            "trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result)",
+            "trainer.task.save(trainer.network, trainer.data, self.out / trainer.task.result)",
             MISTAKES,
             PUBLISHED,
         ),
         (
             "samples while training come from the latest weights",
-            "in generate(self.trainer.average_network(), config,",
-            "in generate(self.trainer.network, config,",
+            "trainer.task.preview(trainer.average_network(),",
+            "trainer.task.preview(trainer.network,",
             MISTAKES,
             PUBLISHED,
         ),

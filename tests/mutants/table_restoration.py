@@ -27,6 +27,10 @@ RESTORATION = {
         ("retouched pixels weigh no more than others", "(1 + task.mask_weight * region)", "(1 + 0 * region)", FORMS),
         ("the result is the last sample, not the mean", "gate(mask) * drawn.mean(0)", "gate(mask) * drawn[-1]", FORMS),
     ],
+    "training/tasks/restoration.py": [
+        ("no pairs are moved to the first step", "if task.first_step_share is not None:", "if False:", FORMS),
+        ("change masks are not mirrored with their images", "draw.pick(data.masks[..., None])", "data.masks[draw.rows][..., None]", FORMS),
+    ],
     "data/pairs.py": [
         ("the change mask takes single pixels of noise", "ndimage.binary_opening(differs, np.ones((3, 3), bool))", "differs", PAIRS),
         ("differences of bytes wrap around", "source.astype(np.int16) - target.astype(np.int16)", "source - target", PAIRS),

@@ -1,4 +1,4 @@
-"""What is not cloth in the pictures of chapter 06: materials, walls, clutter, solid things. A retoucher leaves all of it alone.
+"""What is not cloth in the images of chapter 06: materials, walls, clutter, solid things. A retoucher leaves all of it alone.
 
 A network that has only seen cloth takes bark, wood, gravel or the gloss on a cup for wrinkles; here it learns what they look like.
 Conventions as in fabrics.py.
@@ -16,7 +16,7 @@ from ddpm_utils.data.synthetic.fabrics import blurred, colour, edge, frame, mix,
 
 
 def fractal(rng: np.random.Generator, size: int, slope: float, angle: float = 0.0, stretch: float = 1.0) -> np.ndarray:
-    """Noise of unit variance whose amplitudes fall as f^-slope, as in natural pictures (there about 1); `stretch` times longer along `angle`."""
+    """Noise of unit variance whose amplitudes fall as f^-slope, as in natural images (there about 1); `stretch` times longer along `angle`."""
     fx, fy = fft.rfftfreq(size, 1 / size).astype(np.float32)[None], fft.fftfreq(size, 1 / size).astype(np.float32)[:, None]
     along, across = math.cos(angle) * fx + math.sin(angle) * fy, math.cos(angle) * fy - math.sin(angle) * fx
     f = np.sqrt((stretch * along) ** 2 + across**2)
@@ -53,11 +53,11 @@ def material(rng: np.random.Generator, size: int) -> np.ndarray:
     first, second = colour(rng), colour(rng)
     if rng.random() < 0.7:
         second = first * rng.uniform(0.2, 0.8)
-    picture = mix(np.broadcast_to(first, (size, size, 3)), second, np.clip(0.5 + rng.uniform(0.15, 0.5) * tone, 0, 1))
+    image = mix(np.broadcast_to(first, (size, size, 3)), second, np.clip(0.5 + rng.uniform(0.15, 0.5) * tone, 0, 1))
     light = rng.uniform(0, 0.3) * relief(rng, tone if kind != "wood" else fractal(rng, size, slope)) + 0.1 * smooth_noise(rng, size, 0.3)
     if kind == "bricks":
         light = light - rng.uniform(0.1, 0.6) * joints(rng, size, rng.uniform(0.06, 0.25), rng.uniform(0.3, 0.6), 0.5)
-    return np.clip(picture * np.exp(light)[..., None], 0, 1)
+    return np.clip(image * np.exp(light)[..., None], 0, 1)
 
 
 def joints(rng: np.random.Generator, size: int, pitch: float, aspect: float, offset: float) -> np.ndarray:
@@ -73,7 +73,7 @@ def joints(rng: np.random.Generator, size: int, pitch: float, aspect: float, off
 
 
 def clutter(rng: np.random.Generator, size: int, leaves: int) -> np.ndarray:
-    """Things that hide each other: opaque shapes whose radii follow a power law, as in natural pictures ("dead leaves")."""
+    """Things that hide each other: opaque shapes whose radii follow a power law, as in natural images ("dead leaves")."""
     scale = 2 * size
     canvas = Image.new("RGB", (scale, scale), tuple(int(255 * c) for c in colour(rng)))
     draw = ImageDraw.Draw(canvas)
@@ -91,8 +91,8 @@ def clutter(rng: np.random.Generator, size: int, leaves: int) -> np.ndarray:
             draw.polygon([tuple(p) for p in rng.normal((x, y), radius, (rng.integers(3, 6), 2))], fill=fill)
         else:
             draw.line([tuple(p) for p in rng.normal((x, y), 2 * radius, (2, 2))], fill=fill, width=max(1, int(0.2 * radius)))
-    picture = np.asarray(canvas.reduce(2), np.float32) / 255
-    return picture * np.exp(0.15 * smooth_noise(rng, size, 0.05))[..., None]
+    image = np.asarray(canvas.reduce(2), np.float32) / 255
+    return image * np.exp(0.15 * smooth_noise(rng, size, 0.05))[..., None]
 
 
 def things(rng: np.random.Generator, colours: np.ndarray, count: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def things(rng: np.random.Generator, colours: np.ndarray, count: int) -> np.ndar
         coverage = edge(inside)
         flat = 1 - np.clip(nu**2 + nv**2, 0, 0.98)
         normal = nu[..., None] * axes[0] + nv[..., None] * axes[1]  # (H, W, 2), its length at most 1
-        towards = np.clip(normal @ light * 0.7 + 0.7 * np.sqrt(flat), 0, None)  # a lamp 45 degrees above the picture's plane
+        towards = np.clip(normal @ light * 0.7 + 0.7 * np.sqrt(flat), 0, None)  # a lamp 45 degrees above the image's plane
         gloss = rng.choice([0.0, 0.4, 0.9]) * np.clip(towards, 0, 1) ** rng.uniform(8, 80)
         rim = rng.choice([0.0, 0.5]) * np.exp(-((inside - rng.uniform(0.02, 0.12) * radius) ** 2) / (0.015 * radius + 0.5 / size) ** 2)
         base = material(rng, size) if rng.random() < 0.2 else np.broadcast_to(colour(rng), (size, size, 3))
@@ -146,17 +146,17 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
     if kind == "material":
         return material(rng, size)
     if kind in ("blurred", "things"):
-        picture = things(
+        image = things(
             rng, material(rng, size) if rng.random() < 0.5 else clutter(rng, size, int(rng.integers(40, 250))), int(rng.integers(1, 7))
         )
         sigma = rng.uniform(0.008, 0.05) * size
-        return ndimage.gaussian_filter(picture, (sigma, sigma, 0)) if kind == "blurred" else picture
-    picture = np.ones((size, size, 3), np.float32) * colour(rng, (0.03, 0.1, 0.2, 0.5), (0.35, 0.97))
+        return ndimage.gaussian_filter(image, (sigma, sigma, 0)) if kind == "blurred" else image
+    image = np.ones((size, size, 3), np.float32) * colour(rng, (0.03, 0.1, 0.2, 0.5), (0.35, 0.97))
     angle = rng.uniform(0, 2 * np.pi)
     light = rng.uniform(0, 0.25) * ((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle)) * 2 + 0.04 * smooth_noise(rng, size, 0.25)
     if kind == "floor":
         horizon = rng.uniform(0.5, 0.95)
-        picture = mix(picture, colour(rng), edge(y - horizon + rng.normal(0, 0.05) * (x - 0.5)))
+        image = mix(image, colour(rng), edge(y - horizon + rng.normal(0, 0.05) * (x - 0.5)))
         light = light - 0.3 * np.exp(-(((y - horizon) / 0.006) ** 2))
     if kind == "tiles":
         light = light - rng.uniform(0.1, 0.4) * joints(rng, size, rng.uniform(0.08, 0.3), rng.uniform(0.4, 1), 0.0)
@@ -164,5 +164,5 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
         light = light + 0.18 * np.sin(2 * np.pi * (x / rng.uniform(0.05, 0.2) + 0.3 * smooth_noise(rng, size, 0.15, np.pi / 2, 6)))
     if kind == "foliage":
         light = light + 0.35 * smooth_noise(rng, size, 0.012) + 0.3 * np.tanh(3 * smooth_noise(rng, size, 0.035))
-        picture = picture * np.array([0.5, 0.75, 0.4], np.float32)
-    return np.clip(picture * np.exp(light)[..., None], 0, 1)
+        image = image * np.array([0.5, 0.75, 0.4], np.float32)
+    return np.clip(image * np.exp(light)[..., None], 0, 1)

@@ -18,14 +18,14 @@ from ddpm_utils.data.synthetic.vehicles import BACKGROUND, CHROME, DARK, ROAD, S
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, filling
 
-VERSION = 1  # raise it when other pictures are drawn: caches and shipped models name it
+VERSION = 1  # raise it when other images are drawn: caches and shipped models name it
 SMALLEST = 16
 COUNT = 5000  # of load_images("toy-cars")
 SUPERSAMPLING = 4  # samples a pixel and axis
 
 
 class Car(NamedTuple):
-    """A picture (H, W, 3) uint8, its body type's number, the part (H, W) uint8 that covers most of each pixel, and that part's depth there.
+    """An image (H, W, 3) uint8, its body type's number, the part (H, W) uint8 that covers most of each pixel, and that part's depth there.
 
     depth (H, W) float32 in [0, 1]: 1 - 0.5 D / z at distance z along the camera's axis, the car's middle being at D; 1 in the sky.
     """

@@ -1,4 +1,4 @@
-"""What pictures of clothes are made of: smooth noise, antialiased shapes, fabrics. Used by backgrounds.py and garments.py.
+"""What images of clothes are made of: smooth noise, antialiased shapes, fabrics. Used by backgrounds.py and garments.py.
 
 Positions and lengths are shares of the frame's side (0 .. 1, x to the right, y down), so that a scene can be drawn at any size; fields are
 float32 (H, W), colours float32 (..., 3) in 0 .. 1 as they are displayed.
@@ -125,7 +125,7 @@ def letters(rng: np.random.Generator, size: int, centre: np.ndarray, height: flo
 
 
 def mix(below: np.ndarray, above: np.ndarray, coverage: np.ndarray) -> np.ndarray:
-    """`above`, a picture or one colour, over the picture `below`."""
+    """`above`, an image or one colour, over the image `below`."""
     return below + coverage[..., None] * (above - below)
 
 

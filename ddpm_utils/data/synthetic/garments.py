@@ -1,7 +1,7 @@
 """Scenes for chapter 06: details of clothes, and scenes without any; people.py dresses whole figures. All of it is what a retoucher keeps.
 
 A scene is painted from back to front. Seams, buttons, pockets, pleats, big folds, prints, shadows, skin and hair are all part of it, and so
-of both pictures of a pair; wrinkles.py adds what a retoucher removes.
+of both images of a pair; wrinkles.py adds what a retoucher removes.
 """
 
 import math
@@ -15,9 +15,9 @@ from ddpm_utils.data.synthetic.fabrics import blurred, edge, ellipse, frame, smo
 
 @dataclass
 class Scene:
-    """A picture in parts: colours (H, W, 3), how much of each pixel is cloth (H, W), and the log of the light that falls on it (H, W).
+    """An image in parts: colours (H, W, 3), how much of each pixel is cloth (H, W), and the log of the light that falls on it (H, W).
 
-    unit: the width of a chest as a share of the frame. light: where it comes from in the picture's plane. joints: where folds start.
+    unit: the width of a chest as a share of the frame. light: where it comes from in the image's plane. joints: where folds start.
     """
 
     colours: np.ndarray
@@ -32,7 +32,7 @@ class Scene:
         return len(self.cloth)
 
     def pressed(self) -> np.ndarray:
-        """The picture (H, W, 3) that a lens would see; more than 1 where it is very bright."""
+        """The image (H, W, 3) that a lens would see; more than 1 where it is very bright."""
         return self.colours * np.exp(self.light_log)[..., None]
 
     def paint(self, coverage: np.ndarray, colours: np.ndarray, cloth: bool, depth: float = 0.03) -> None:

@@ -1,7 +1,7 @@
-"""A pinhole camera, and pictures painted by numbers: colour, part and depth of every pixel, exactly. Used by cars.py.
+"""A pinhole camera, and images painted by numbers: colour, part and depth of every pixel, exactly. Used by cars.py.
 
 Every flat polygon is painted with a number of its own, back to front, several times larger than asked for; what the numbers stand for is
-looked up at the end. The depth of a plane needs no more than three numbers: 1 / z is an affine function of the position in the picture.
+looked up at the end. The depth of a plane needs no more than three numbers: 1 / z is an affine function of the position in the image.
 """
 
 from typing import NamedTuple
@@ -28,11 +28,11 @@ class Camera(NamedTuple):
         return (points - self.position) @ self.axes.T
 
     def project(self, view: np.ndarray) -> np.ndarray:
-        """(n, 3) in the camera's axes -> (n, 2) positions in the picture, 0 .. 1 to the right and down."""
+        """(n, 3) in the camera's axes -> (n, 2) positions in the image, 0 .. 1 to the right and down."""
         return self.focal * view[:, :2] / view[:, 2:] + self.shift
 
     def nearness(self, view: np.ndarray) -> np.ndarray:
-        """(a, b, c, least, most) of a flat polygon (n, 3) of `view`: at (x, y) in the picture distance / z = a x + b y + c.
+        """(a, b, c, least, most) of a flat polygon (n, 3) of `view`: at (x, y) in the image distance / z = a x + b y + c.
 
         Samples on its outline may lie outside by a fraction; they are kept between the least and the most of its corners, which a face that
         is seen at a grazing angle would otherwise exceed by far.
@@ -45,7 +45,7 @@ class Camera(NamedTuple):
 
 
 class Painting:
-    """A picture of `samples` by `samples` numbers, and what each number stands for."""
+    """An image of `samples` by `samples` numbers, and what each number stands for."""
 
     def __init__(self, camera: Camera, samples: int):
         self.camera, self.samples = camera, samples
@@ -54,7 +54,7 @@ class Painting:
         self.colours, self.slopes, self.parts, self.planes = [], [], [], []
 
     def fill(self, outline: np.ndarray, colour: np.ndarray, part: int, plane: np.ndarray, slope: np.ndarray | float = 0.0) -> None:
-        """Paint a polygon (n, 2), 0 .. 1. slope: how much brighter it is at the picture's bottom than at its top. plane: of Camera.nearness."""
+        """Paint a polygon (n, 2), 0 .. 1. slope: how much brighter it is at the image's bottom than at its top. plane: of Camera.nearness."""
         self.brush.polygon((outline * self.samples - 0.5).ravel().tolist(), fill=len(self.colours))
         self.colours.append(colour)
         self.slopes.append(slope + np.zeros(3))

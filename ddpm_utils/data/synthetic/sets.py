@@ -6,7 +6,7 @@ SEEDS = {"train": 0, "test": 1_000_000}  # of the two splits
 
 
 def count_and_seed(name: str, default: int, split: str, what: str) -> tuple[int, int]:
-    """How many pictures a name such as "toy-cars:200" asks for, and the seed of the split, whose test set has a tenth as many others."""
+    """How many images a name such as "toy-cars:200" asks for, and the seed of the split, whose test set has a tenth as many others."""
     base, colon, count = name.partition(":")
     count = count if colon else str(default)
     if not count.isdecimal() or int(count) < 1:
@@ -15,7 +15,7 @@ def count_and_seed(name: str, default: int, split: str, what: str) -> tuple[int,
 
 
 def check_set(what: str, n: int, size: int, seed: int, smallest: int) -> None:
-    """Refuse sets of no pictures, a negative seed, and pictures under `smallest` pixels a side."""
+    """Refuse sets of no images, a negative seed, and images under `smallest` pixels a side."""
     if n < 1:
         raise InputError(f"the number of {what} must be at least 1, got {n}")
     if seed < 0:

@@ -2,11 +2,11 @@
 
 A pair is one scene (garments.py, people.py) seen twice by the same camera. Wrinkles are a height field (creases.py) that exists on cloth
 only: light from the side turns its slopes into shading, as Lambert's law does for small slopes, its valleys are darker, and it shifts the
-fabric's pattern a little. Everything else, big folds and seams and prints among it, is in both pictures. A quarter of the pairs have
+fabric's pattern a little. Everything else, big folds and seams and prints among it, is in both images. A quarter of the pairs have
 nothing to remove.
 
 Strength, wavelength, share of changed pixels and colour change are fitted to measurements on real retouched photographs
-(tests/unit/data/synthetic/test_wrinkles.py holds the ranges); no photograph is part of the pictures.
+(tests/unit/data/synthetic/test_wrinkles.py holds the ranges); no photograph is part of the images.
 """
 
 import io
@@ -32,7 +32,7 @@ from ddpm_utils.data.synthetic.sets import check_set
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, filling
 
-VERSION = 3  # raise it when other pictures are drawn: caches and shipped models name it
+VERSION = 3  # raise it when other images are drawn: caches and shipped models name it
 SMALLEST = 16
 KINDS = {"crop": 0.36, "figure": 0.38, "kept": 0.26}  # a detail, a whole garment, a scene with nothing to remove: their shares
 KEPT = (crop, figure, still, still)  # the scenes with nothing to remove, equally often
@@ -40,7 +40,7 @@ CHUNK = 16  # pairs that a process draws at a time
 
 
 class Pair(NamedTuple):
-    """A picture with wrinkles (H, W, 3) uint8, the same without, and where they differ (H, W) bool: `change_mask(source, target)`."""
+    """An image with wrinkles (H, W, 3) uint8, the same without, and where they differ (H, W) bool: `change_mask(source, target)`."""
 
     source: np.ndarray
     target: np.ndarray
@@ -50,9 +50,9 @@ class Pair(NamedTuple):
 def wrinkle_pair(size: int, seed: tuple[int, ...] | int, kind: str | None = None) -> Pair:
     """The pair of this seed, `size` by `size` pixels; the same one in every process, whatever was drawn before.
 
-    Far from the mask the pictures are equal to the bit; near to it there are the faint flanks of wrinkles, and lines too thin for the mask.
-    One pair in eight has been through JPEG, each picture by itself, and differs a little everywhere.
-    kind: "crop", "figure" or "kept" (nothing to remove: both pictures are equal); by default drawn with the shares KINDS.
+    Far from the mask the images are equal to the bit; near to it there are the faint flanks of wrinkles, and lines too thin for the mask.
+    One pair in eight has been through JPEG, each image by itself, and differs a little everywhere.
+    kind: "crop", "figure" or "kept" (nothing to remove: both images are equal); by default drawn with the shares KINDS.
     Raises InputError for less than 16 pixels and an unknown kind.
     """
     if size < SMALLEST:
@@ -142,9 +142,9 @@ def _deviation(a: np.ndarray, region: np.ndarray) -> float:
 
 
 def _photograph(rng: np.random.Generator, wrinkled: np.ndarray, pressed: np.ndarray) -> Pair:
-    """Both pictures through the same camera: exposure, white balance, tone curve, blur, sharpening, noise; rounded to uint8; a few as JPEG.
+    """Both images through the same camera: exposure, white balance, tone curve, blur, sharpening, noise; rounded to uint8; a few as JPEG.
 
-    Far from wrinkles that the change mask shows, fainter ones are taken back, so that the pictures are equal there to the bit.
+    Far from wrinkles that the change mask shows, fainter ones are taken back, so that the images are equal there to the bit.
     """
     size = len(pressed)
     brightest = np.maximum(wrinkled, pressed).max(-1)
@@ -177,9 +177,9 @@ def _photograph(rng: np.random.Generator, wrinkled: np.ndarray, pressed: np.ndar
     return Pair(source, target, change_mask(source, target))
 
 
-def _as_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+def _as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
     with Image.open(file) as image:
         return np.array(image)
 
