@@ -175,7 +175,9 @@ def draw(model, x_T, label, guidance, args: argparse.Namespace) -> tuple:
     for start in range(0, args.n, args.batch_size):
         part = slice(start, start + args.batch_size)
         of_part = None if label is None else label[part]
-        steps = generate(model.network, model.config, x_T[part], of_part, args.sampler, count, guidance, (args.seed, start))
+        steps = generate(
+            model.network, model.config, x_T[part], of_part, sampler=args.sampler, steps=count, guidance=guidance, seed=(args.seed, start)
+        )
         name = f"images {start + 1} to {min(start + args.batch_size, args.n)}"
         for step in tqdm(steps, total=count, desc=name, unit="step", leave=False, disable=None):
             if start == 0 and (args.film or args.gif):

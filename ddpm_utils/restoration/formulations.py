@@ -68,7 +68,7 @@ def target_of(task: Restoration, source: Tensor, x0: Tensor, x_t: Tensor, t: Ten
     return prediction_target(task.noise_schedule(), clean, x_t, t, eps, task.prediction)
 
 
-def restoration_loss(network, task: Restoration, source: Tensor, x0: Tensor, mask: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+def restoration_loss(network, task: Restoration, source: Tensor, x0: Tensor, mask: Tensor, *, t: Tensor, eps: Tensor) -> Tensor:
     """Loss of each pair, (B,): the distance of the prediction to its target, retouched pixels counting more, plus the mask's cross-entropy.
 
     network: called as network(x_t, t, condition=source). mask: (B, 1, H, W), 1 where the pair differs.

@@ -19,7 +19,7 @@ from ddpm_utils.errors import InputError
 
 @dataclass(frozen=True)
 class Execution:
-    """One process's share of the work. rank and world: its number and how many there are."""
+    """One process's share of the work. rank and world_size: its number and how many there are."""
 
     device: str = "cpu"
     precision: str = "fp32"
@@ -27,25 +27,25 @@ class Execution:
     checkpoint_blocks: bool = False  # recompute activations in the backward pass: less memory, a third more time
     compiled: bool = False  # torch.compile
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     def __post_init__(self):
         if self.precision not in PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.precision == "fp16" and self.kind != "cuda":
+        if self.precision == "fp16" and self.device_type != "cuda":
             raise InputError(f"precision fp16 needs a CUDA GPU, the device is {self.device!r}; use fp32 or bf16")
         if self.accumulate < 1:
             raise InputError(f"accumulate must be at least 1 micro-batch a step, got {self.accumulate}")
 
     @property
-    def kind(self) -> str:
+    def device_type(self) -> str:
         """The device's type: "cpu", "cuda" or "mps"."""
         return torch.device(self.device).type
 
     @property
     def memory_format(self) -> torch.memory_format:
         """The layout that was measured to be faster: channels last with tensor cores, and in float32 on CPUs, but not in bf16 there."""
-        last = (self.kind == "cuda" and self.precision != "fp32") or (self.kind == "cpu" and self.precision == "fp32")
+        last = (self.device_type == "cuda" and self.precision != "fp32") or (self.device_type == "cpu" and self.precision == "fp32")
         return torch.channels_last if last else torch.contiguous_format
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
@@ -59,16 +59,16 @@ class Execution:
 
     def as_saved(self) -> dict:
         """What a state remembers of how it was computed: where this changes, a resumed run rounds otherwise."""
-        return {"device": self.kind, "precision": self.precision, "processes": self.world, "micro-batches": self.accumulate}
+        return {"device": self.device_type, "precision": self.precision, "processes": self.world_size, "micro-batches": self.accumulate}
 
     def autocast(self) -> torch.autocast:
         """The context for the network's forward pass; noising, loss and averages stay outside, in float32."""
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
-        return torch.autocast(self.kind, dtype, enabled=self.precision != "fp32")
+        return torch.autocast(self.device_type, dtype, enabled=self.precision != "fp32")
 
     def any_process(self, flag: bool) -> bool:
         """Whether `flag` is true in any process: all must leave a loop at the same step."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flag
         flags = torch.tensor([float(flag)], device=self.device)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
@@ -76,24 +76,24 @@ class Execution:
 
     def gather(self, values: Tensor) -> Tensor:
         """The values (n, …) of all processes, one after the other."""
-        if self.world == 1:
+        if self.world_size == 1:
             return values
-        parts = [torch.empty_like(values) for _ in range(self.world)]
+        parts = [torch.empty_like(values) for _ in range(self.world_size)]
         dist.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
 
 def join_processes(device: str) -> tuple[str, int, int]:
-    """Device, rank and world of this process: alone, or one of those that torchrun started (gloo on CPU, nccl on CUDA)."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
+    """Device, rank and world size of this process: alone, or one of those that torchrun started (gloo on CPU, nccl on CUDA)."""
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    if world_size == 1:
         return device, 0, 1
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return device, dist.get_rank(), world
+    return device, dist.get_rank(), world_size
 
 
 def leave_processes() -> None:

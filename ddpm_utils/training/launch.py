@@ -27,10 +27,18 @@ from ddpm_utils.training.trainer import Trainer, check_data
 
 def join(compute: Compute) -> Execution:
     """This process's share of the work, on a device that was seen to compute; its precision may still change."""
-    device, rank, world = join_processes(choose_device(compute.device))
+    device, rank, world_size = join_processes(choose_device(compute.device))
     check_device(device)
     precision = "fp32" if compute.precision == "auto" else compute.precision
-    return Execution(device, precision, compute.accumulate, compute.checkpoint_blocks, compute.compile, rank, world)
+    return Execution(
+        device,
+        precision,
+        accumulate=compute.accumulate,
+        checkpoint_blocks=compute.checkpoint_blocks,
+        compiled=compute.compile,
+        rank=rank,
+        world_size=world_size,
+    )
 
 
 def launch(
@@ -52,7 +60,7 @@ def launch(
     execution = replace(execution, precision=precision)
     task = make_task()
     if execution.is_first:
-        processes = f", one of {execution.world} processes" if execution.world > 1 else ""
+        processes = f", one of {execution.world_size} processes" if execution.world_size > 1 else ""
         print(said)
         print(f"device: {describe_device(execution.device)}{processes}; precision {precision} ({why})")
         print(parameter_table(task.build(Execution()), 1))
@@ -71,9 +79,9 @@ def choose_precision(asked: str, execution: Execution, options: SessionOptions, 
     if options.resume:
         path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
         before = read_state(path)["execution"] if path else None
-        if before and before["device"] == execution.kind:
+        if before and before["device"] == execution.device_type:
             return before["precision"], "as the state was trained"
-    if execution.kind != "cpu" or execution.world > 1:
+    if execution.device_type != "cpu" or execution.world_size > 1:
         return precision_of(execution.device)
 
     def time_step(precision: str) -> None:

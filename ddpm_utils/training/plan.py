@@ -78,6 +78,10 @@ def plan_sessions(
                 f"by epoch {last} the files take {gb:.1f} GB, more than the disk of {disk_gb:g} GB; keep fewer states or snapshots"
             )
         hours = (last - epoch) * epoch_hours + overhead
-        sessions.append(PlannedSession(len(sessions) + 1, epoch + 1, last, hours, week, min(keep, last), gb))
+        sessions.append(
+            PlannedSession(
+                number=len(sessions) + 1, first_epoch=epoch + 1, last_epoch=last, hours=hours, week=week, states=min(keep, last), disk_gb=gb
+            )
+        )
         epoch, left = last, left - hours
     return sessions

@@ -53,7 +53,7 @@ class Trainer:
     def __init__(self, task: Task, data: ImageSet, execution: Execution | None = None, start: dict[str, Tensor] | None = None):
         execution, config = execution or Execution(), task.config
         check_data(task, data)
-        if config.batch_size % (parts := execution.world * execution.accumulate):
+        if config.batch_size % (parts := execution.world_size * execution.accumulate):
             raise InputError(f"batch size must be a multiple of {parts} (processes times micro-batches), got {config.batch_size}")
         self.task, self.config, self.data, self.execution = task, config, data, execution
         with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
@@ -65,14 +65,14 @@ class Trainer:
             if isinstance(module, Encoder):
                 module.checkpoint_blocks = execution.checkpoint_blocks
         self.network.to(execution.device, memory_format=execution.memory_format)
-        self.parallel = DistributedDataParallel(self.network) if execution.world > 1 else None
+        self.parallel = DistributedDataParallel(self.network) if execution.world_size > 1 else None
         self.forward = torch.compile(self.parallel or self.network) if execution.compiled else self.parallel or self.network
         rules = [power_decay(sigma, config.ema_every) for sigma in config.ema_sigmas]
         rules = rules or [standard_decay(config.ema_decay, config.ema_start, config.ema_every)]
         self.averages = [EMA(self.network, rule, config.ema_every) for rule in rules]  # the first is the one to sample from
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
         self.optimizer = kind(self.network.parameters(), lr=config.lr, fused=True)
-        self.scaler = torch.amp.GradScaler(execution.kind, enabled=execution.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(execution.device_type, enabled=execution.precision == "fp16")
         self.step = 0
 
     @cached_property
@@ -119,7 +119,7 @@ class Trainer:
 
     def _micro_batches(self, batch: Batch) -> list[Batch]:
         """This process's slice of the batch, in as many equal parts as gradients are accumulated over."""
-        size = len(batch.t) // (self.execution.world * self.execution.accumulate)
+        size = len(batch.t) // (self.execution.world_size * self.execution.accumulate)
         first = self.execution.rank * self.execution.accumulate
         slices = [slice(k * size, (k + 1) * size) for k in range(first, first + self.execution.accumulate)]
         return [Batch(*(None if value is None else value[s] for value in batch)) for s in slices]
@@ -146,7 +146,7 @@ class Trainer:
             yield
             return
         device = self.execution.device
-        with torch.random.fork_rng(devices=[device] if self.execution.kind == "cuda" else []):
+        with torch.random.fork_rng(devices=[device] if self.execution.device_type == "cuda" else []):
             part = f"dropout {self.execution.rank} {k}"
             torch.manual_seed(keyed_generator(self.config.seed, part, self.step).initial_seed())
             yield

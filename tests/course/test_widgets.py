@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpm_utils.course import widgets
-from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, judge
+from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, grade
 from ddpm_utils.course.profiles import by_profile, profile
 from ddpm_utils.course.widgets import Choice, Slider, explore, html_slider, show
 from ddpm_utils.errors import InputError
@@ -122,7 +122,7 @@ def test_a_deliberate_failure_must_fail_in_the_way_it_says():
 def test_checks_tell_what_differs_and_survive_any_answer(capsys):
     check("01.2", lambda alpha_bar: 1 / 0)
     assert "not yet, your code stops with ZeroDivisionError" in capsys.readouterr().out
-    assert "index" in judge("01.2", lambda alpha_bar: 1 - alpha_bar)
+    assert "index" in grade("01.2", lambda alpha_bar: 1 - alpha_bar)
     assert difference("x", None, 1.0) == "x is still missing"
     assert difference("x", torch.tensor([1.0, torch.nan]), torch.ones(2))
     for unknown in ("01.99", "99.1", "x"):

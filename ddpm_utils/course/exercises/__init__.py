@@ -1,6 +1,6 @@
 """Checks for the notebooks: yours against a reference, exercises, and mistakes that must show.
 
-The answers of chapter NN are judged by `chapter_NN.py`: a function `exercise_K(answer) -> str` for exercise "NN.K" returns "" where the
+The answers of chapter NN are graded by `chapter_NN.py`: a function `exercise_K(answer) -> str` for exercise "NN.K" returns "" where the
 answer is right, and otherwise what differs, in words that help. References there are computed independently of `ddpm_utils` where possible.
 """
 
@@ -51,11 +51,11 @@ def expect_failure(symptom: str, error: type[BaseException] = Mismatch):
 
 def check(name: str, answer) -> None:
     """Judge the answer to exercise "NN.K": print "NN.K: right", or "NN.K: not yet" and what differs."""
-    differs = judge(name, answer)
+    differs = grade(name, answer)
     print(textwrap.fill(f"{name}: not yet, {differs}", 110) if differs else f"{name}: right")
 
 
-def judge(name: str, answer) -> str:
+def grade(name: str, answer) -> str:
     """What is wrong with the answer to exercise "NN.K", "" if nothing. Raises InputError if there is no such exercise."""
     chapter, _, number = name.partition(".")
     try:
@@ -69,7 +69,7 @@ def judge(name: str, answer) -> str:
 
 
 def difference(what: str, mine, reference, tolerance: float = 1e-9) -> str:
-    """For judges: "" where equal within tolerance (absolute), else one sentence on what differs, where, and what was expected."""
+    """For graders: "" where equal within tolerance (absolute), else one sentence on what differs, where, and what was expected."""
     if mine is None or mine is ...:
         return f"{what} is still missing"
     mine, reference = torch.as_tensor(mine), torch.as_tensor(reference)

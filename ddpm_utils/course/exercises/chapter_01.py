@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 01, judged against plain Python arithmetic."""
+"""Answers to the exercises of notebook 01, graded against plain Python arithmetic."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 02, judged against plain Python arithmetic."""
+"""Answers to the exercises of notebook 02, graded against plain Python arithmetic."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 03, judged by measuring: gradients, parameter counts and torch's counter of FLOP."""
+"""Answers to the exercises of notebook 03, graded by measuring: gradients, parameter counts and torch's counter of FLOP."""
 
 import torch
 import torch.nn.functional as F

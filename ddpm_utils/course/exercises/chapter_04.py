@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 04, judged against plain Python arithmetic."""
+"""Answers to the exercises of notebook 04, graded against plain Python arithmetic."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 05, judged with affine stand-ins for samplers and with plain Python arithmetic."""
+"""Answers to the exercises of notebook 05, graded with affine stand-ins for samplers and with plain Python arithmetic."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 06, judged against plain Python arithmetic and pictures whose enlargement is known."""
+"""Answers to the exercises of notebook 06, graded against plain Python arithmetic and pictures whose enlargement is known."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 07, judged by sums over a grid, by plain Python arithmetic and by a classifier whose gradient is known."""
+"""Answers to the exercises of notebook 07, graded by sums over a grid, by plain Python arithmetic and by a classifier whose gradient is known."""
 
 import math
 

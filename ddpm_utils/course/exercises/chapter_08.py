@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 08, judged by autograd, by counting step after step, and by sums in plain Python."""
+"""Answers to the exercises of notebook 08, graded by autograd, by counting step after step, and by sums in plain Python."""
 
 import torch
 import torch.nn.functional as F

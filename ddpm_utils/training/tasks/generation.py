@@ -48,7 +48,17 @@ class GenerationTask(Plain):
         """Ho et al., eq. 14: the distance between prediction and target, (B,)."""
         task = self.config.task
         conditions = {name: value for name, value in (("label", batch.label), ("hint", batch.hint)) if value is not None}
-        return training_loss(predict, self.schedule, batch.x0, batch.t, batch.eps, task.prediction, task.loss, task.weighting, **conditions)
+        return training_loss(
+            predict,
+            self.schedule,
+            batch.x0,
+            batch.t,
+            batch.eps,
+            prediction=task.prediction,
+            loss=task.loss,
+            weighting=task.weighting,
+            **conditions,
+        )
 
     def preview(self, network: nn.Module, data: ImageSet, stopped: Callable[[], bool]) -> Preview | None:
         """Samples, always from the same noise, so that one can watch a run improve."""

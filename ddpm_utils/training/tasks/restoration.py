@@ -40,7 +40,7 @@ class RestorationTask(Plain):
 
     def losses(self, predict: Predict, batch: Batch) -> Tensor:
         """The distance between prediction and target, retouched pixels counting more, and the mask's cross-entropy: (B,)."""
-        return restoration_loss(predict, self.config.task, batch.source, batch.x0, batch.mask, batch.t, batch.eps)
+        return restoration_loss(predict, self.config.task, batch.source, batch.x0, batch.mask, t=batch.t, eps=batch.eps)
 
     def preview(self, network: nn.Module, data: PairSet, stopped: Callable[[], bool]) -> Preview | None:
         """Eight pairs in three rows: as taken, as the network retouches them, as the retoucher did."""
