@@ -3,4 +3,4 @@
 schedules (01), diffusion (02), unet (03), training (04), sampling (05), guidance (07); around them data, figures and the command line.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -34,7 +34,7 @@ class NoisyClassifier(nn.Module):
         self.head = nn.Linear(config.widths[-1], config.classes)
 
     def features(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the last layer sees: (B, channels of the coarsest level)."""
+        """The input of the last layer: (B, channels of the coarsest level)."""
         x = self.encoder.with_condition(x_t, None)
         emb = self.encoder.embed(t, None)
         h, _ = self.encoder.encode(x, emb)

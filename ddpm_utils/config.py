@@ -114,7 +114,7 @@ class Restoration:
     kappa: float | None = setting(None, "noise of the chain between the two images (default 0.3)", within="(0, inf)", usual="0.3")
     first_step_share: float | None = setting(
         None,
-        "of the pairs that train step T-1, which alone sees no trace of the target (default 0.5)",
+        "of the pairs that train step T-1, whose input alone has no trace of the target (default 0.5)",
         within="[0, 1]",
         usual="0.5",
     )
@@ -127,10 +127,9 @@ class Restoration:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, usual.get(name))
             elif name not in usual:
-                having = [form for form in FORMS if name in OF_FORMS[form]]
-                raise InputError(
-                    f"the form {self.form!r} has no {name}, only {' and '.join(having)} {'have' if having[1:] else 'has'}; leave it out"
-                )
+                *others, last = [form for form in FORMS if name in OF_FORMS[form]]
+                having = f"{', '.join(others)} and {last} have" if others else f"{last} has"
+                raise InputError(f"the form {self.form!r} has no {name}, only {having}; leave it out")
         if self.prediction:
             self.noise_schedule()
             check_zero_snr(self.prediction, self.zero_terminal_snr)

@@ -70,7 +70,7 @@ def check_timesteps(schedule: NoiseSchedule, t: int | Tensor) -> None:
         raise InputError(f"t must lie in 0 .. {schedule.T - 1} for T={schedule.T}, got values from {low} to {high}")
 
 
-# --- four things a network may predict; they all say the same ---
+# --- four things a network may predict, each of which gives the others ---
 
 
 def to_x0(schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, output: Tensor, prediction: str) -> Tensor:
@@ -137,7 +137,7 @@ def training_loss(
     weighting: str = "plain",
     **conditions: Tensor,
 ) -> Tensor:
-    """Loss of each image, (B,): distance between what the network says of x_t and the truth (Ho, eq. 14; algorithm 1).
+    """Loss of each image, (B,): distance between the network's prediction and its target (Ho, eq. 14; algorithm 1).
 
     network: called as network(x_t, t, **conditions). x0, eps: (B, C, H, W). t: (B,) int64.
     loss: "l2", "l1" or "huber" (delta 1), the mean over an image's values. weighting: "plain", or "min-snr" with gamma 5.

@@ -51,7 +51,7 @@ def check_generates(config: TrainConfig) -> None:
 
 
 def check_same_images(what: str, other: TrainConfig, config: TrainConfig) -> None:
-    """Refuse the run `other`, called `what`, unless it sees the same x_t as `config` does, and has the same labels if both have any."""
+    """Refuse the run `other`, called `what`, unless its x_t are those of `config`, and has the same labels if both have any."""
     if other.retouches:
         raise InputError(f"the {what} doesn't fit the model: it retouches images")
     parts = [(other.task, config.task, ("timesteps", "schedule", "zero_terminal_snr")), (other, config, ("mean", "std"))]

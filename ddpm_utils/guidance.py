@@ -1,7 +1,7 @@
 """Chapter 07: guidance, as functions from denoisers to a denoiser.
 
-They mix unclipped answers: clip or threshold once, around the whole. Each works with every sampler, and around or inside each other.
-Scales have one meaning: 0 is the weaker answer (no label, no classifier, the bad model), 1 the better one, above 1 goes further that way.
+They mix unclipped predictions: clip or threshold once, around the whole. Each works with every sampler, and around or inside each other.
+Scales have one meaning: 0 is the weaker prediction (no label, no classifier, the bad model), 1 the better one, above 1 goes further that way.
 
 Equations: Ho & Salimans 2022 (2207.12598); Dhariwal & Nichol 2021 (2105.05233); Kynkaanniemi et al. 2024 (2404.07724) for the interval;
 Lin et al. 2023 (2305.08891) for the rescaling; Karras et al. 2024 (2406.02507) for a bad model as guide.
@@ -63,7 +63,7 @@ def mix(conditional: Tensor, unconditional: Tensor, scale: float, rescale: float
     """u + scale (c - u), with its contrast brought back towards that of c by the share `rescale` (Lin et al., eq. 15 and 16).
 
     c, u: (B, C, H, W). A large scale stretches the values of an image; rescale 1 gives each its standard deviation in c again, 0 leaves it,
-    0.7 is usual. Lin et al. do this to what the network says, here it is done to x0_hat, whatever the network says.
+    0.7 is usual. Lin et al. do this to the network's output, here it is done to x0_hat, whatever the network predicts.
     """
     mixed = unconditional + scale * (conditional - unconditional)
     if rescale == 0:
@@ -76,7 +76,7 @@ def mix(conditional: Tensor, unconditional: Tensor, scale: float, rescale: float
 def autoguided(good: Denoiser, bad: Denoiser, scale: float) -> Denoiser:
     """Away from the mistakes that a worse model of the same images makes more of: bad + scale (good - bad) (Karras et al. 2024).
 
-    The same sum as `classifier_free`, but both see the label (or neither does), so that images get better and not only more typical.
+    The same sum as `classifier_free`, but both are given the label (or neither is), so that images get better and not only more typical.
     bad: the same network after a fraction of its training, or a smaller one. Scale 1 is the good model, 1.5 to 3 are usual.
     """
     return classifier_free(good, bad, scale)
@@ -107,7 +107,7 @@ def within_interval(guided: Denoiser, plain: Denoiser, low: int, high: int) -> D
 def classifier_guided(denoiser: Denoiser, log_prob: LogProb, label: Tensor, schedule: NoiseSchedule, scale: float) -> Denoiser:
     """Towards images that a classifier takes for the label: x0_hat + scale (1 - ab) / sqrt(ab) grad log p(label | x_t).
 
-    The form for scores, which every sampler can use: eps - scale sqrt(1 - ab) grad (Dhariwal & Nichol, algorithm 2), said of x_0.
+    The form for scores, which every sampler can use: eps - scale sqrt(1 - ab) grad (Dhariwal & Nichol, algorithm 2), as a prediction of x_0.
     log_prob: (x_t, t) -> (B, classes), differentiable in x_t. label: (B,) int64. With the unconditional denoiser and an exact
     classifier it is `classifier_free` of that scale. Raises InputError for a schedule that ends in pure noise: sqrt(ab) is 0 there.
     Where it is nearly 0, as at the first steps of the cosine schedule, a trained classifier's errors become thousands of times larger:
@@ -153,7 +153,7 @@ def _pushed(denoiser: Denoiser, log_prob: LogProb, label: Tensor, strength: Tens
 
 
 def label_gradient(log_prob: LogProb, x_t: Tensor, t: Tensor, label: Tensor) -> Tensor:
-    """grad of log p(label | x_t) by x_t, (B, C, H, W): of the sum over the batch, since no image has a say in another's label."""
+    """grad of log p(label | x_t) by x_t, (B, C, H, W): of the sum over the batch, since no image decides another's label."""
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         picked = log_prob(x, t).gather(1, label[:, None])  # (B, 1)

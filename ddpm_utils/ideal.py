@@ -1,4 +1,4 @@
-"""Denoisers that are known in closed form: what a perfect network would say.
+"""Denoisers that are known in closed form: what a perfect network would predict.
 
 For simple data the best possible x0_hat = E[x_0 | x_t] can be written down. These grade samplers, losses and guidance exactly,
 with no training, and show in chapter 02 what there is to learn. Each returns a denoiser (x_t, t) -> x0_hat in the dtype of x_t.
@@ -30,7 +30,7 @@ def gaussian_denoiser(schedule: NoiseSchedule, mean: Tensor | float, variance: T
 def mixture_denoiser(schedule: NoiseSchedule, means: Tensor, variances: Tensor, weights: Tensor) -> Callable:
     """For data from a mixture of K isotropic Gaussians: means (K, *shape of one x_0), variances (K,), weights (K,).
 
-    Each component's answer, weighted by the probability that x_t came from it.
+    Each component's prediction, weighted by the probability that x_t came from it.
     """
     means, variances, log_weights = means.double(), variances.double(), weights.double().log()
 

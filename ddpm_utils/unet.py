@@ -118,7 +118,7 @@ class UNet(Encoder):
         return self.decode(h, skips, emb)
 
     def decode(self, h: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
-        """The way up: every block sees the features so far and the skip of its mirror image, last in, first out."""
+        """The way up: every block takes the features so far and the skip of its mirror image, last in, first out."""
         skips = list(skips)
         for level in self.up:
             for block, attention in zip(level.blocks, level.attentions):

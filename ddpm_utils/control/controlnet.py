@@ -1,6 +1,6 @@
 """Chapter 08: ControlNet, which makes a trained network follow an image without touching its weights.
 
-A trainable copy of the encoder and the middle sees the noisy image and the hint; what it has to say is added to the frozen network's skips
+A trainable copy of the encoder and the middle takes the noisy image and the hint; its output is added to the frozen network's skips
 and middle features through 1x1 convolutions that begin as zero. So training starts from the frozen network itself, to the bit, and its
 decoder, which the gradient passes through, stays what it was. Zeros hide what lies behind them: in the first step only the zero
 convolutions learn, in the second the copy and the last layer of the hint encoder, and everything from the third on.
@@ -34,7 +34,7 @@ class ControlNet(nn.Module):
 
     hint_channels: c of the hints (B, c, H, W). hint: their name, such as "canny". base_digest: of the network that it belongs to.
 
-    The hint encoder has three convolutions. The last one, which begins as zero, is the part of the copy's first convolution that sees the
+    The hint encoder has three convolutions. The last one, which begins as zero, is the part of the copy's first convolution that takes the
     features of the hint as further channels of the image: the sum of two convolutions is one convolution of both inputs.
     """
 

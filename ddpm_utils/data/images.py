@@ -61,7 +61,7 @@ def _per_channel(values: tuple[float, ...]) -> Tensor:
 
 
 def read_rgb(path: Path, min_side: int | None = None) -> Image.Image:
-    """An image file as 8-bit RGB, turned as its EXIF says; transparency becomes white; 16-bit grey is scaled to 8 bits.
+    """An image file as 8-bit RGB, turned by its EXIF tag; transparency becomes white; 16-bit grey is scaled to 8 bits.
 
     min_side: a size in pixels that will do; JPEGs then decode several times faster, at no less than twice that size.
     """

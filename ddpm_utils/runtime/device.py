@@ -54,7 +54,7 @@ class Execution:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def as_saved(self) -> dict:
@@ -135,7 +135,7 @@ def precision_of(device: str) -> tuple[str, str]:
 
 
 def cpu_gains_from_bf16(time_step: Callable[[str], None]) -> tuple[bool, str]:
-    """Whether a training step is at least a tenth faster in bf16 on this CPU, measured; (answer, why).
+    """Whether a training step is at least a tenth faster in bf16 on this CPU, measured; (whether, why).
 
     time_step(precision) runs one step on a scratch copy of the network.
     """

@@ -1,6 +1,6 @@
 """A look at the machine that takes seconds, before anything is downloaded or trained: does the device really compute, and in which precision?
 
-`torch.cuda.is_available()` is not enough: a torch without kernels for a GPU says True and fails at the first operation.
+`torch.cuda.is_available()` is not enough: a torch without kernels for a GPU returns True and fails at the first operation.
 """
 
 import shutil
@@ -88,7 +88,7 @@ def supports(capability: tuple[int, int], architectures: list[str]) -> bool:
 
 
 def kernel(device: str) -> Finding:
-    """Run one small matrix product and compare it with the exact answer."""
+    """Run one small matrix product and compare it with the exact result."""
     try:
         ones = torch.ones(64, 64, device=device)
         right = (ones @ ones == 64).all().item()

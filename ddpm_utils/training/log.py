@@ -14,7 +14,7 @@ from ddpm_utils.training.trainer import StepResult, Trainer
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a number. Nothing trained since the last good state was saved."""
+    """The loss is NaN or infinite. Nothing trained since the last good state was saved."""
 
 
 class Reporter:
@@ -37,9 +37,7 @@ class Reporter:
         """Raise Diverged, naming the step, if any loss since the last report is NaN or infinite. Call it before every save."""
         bad = next((r for r in self.results if not r.losses.isfinite().all()), None)
         if self.trainer.execution.any_process(bad is not None):
-            what = (
-                f"the loss of step {bad.step} is {bad.losses.mean().item()}" if bad else "another process met a loss that is not a number"
-            )
+            what = f"the loss of step {bad.step} is {bad.losses.mean().item()}" if bad else "the loss of another process is NaN or infinite"
             raise Diverged(what)
 
     def record(self) -> dict:
@@ -77,7 +75,7 @@ def plain_line(record: dict) -> str:
 
 
 def records_up_to(log: Path, step: int) -> list[dict]:
-    """The log's records of steps that the state still knows: later ones are trained, and written, again."""
+    """The log's records of steps up to the state: later ones are trained, and written, again."""
     if not log.exists():
         return []
     records = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]

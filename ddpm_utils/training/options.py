@@ -28,7 +28,7 @@ class SessionOptions:
     resume: bool | Path = False  # True: from the newest state in `out`; a path: from that state
     limits: Limits = field(default_factory=Limits)
     log_every: int = setting(50, "steps between two lines of the log", within="[1, inf)")
-    sample_every: int = setting(1000, "steps between two looks at what the average does, 0: none", within="[0, inf)")
+    sample_every: int = setting(1000, "steps between two previews of the averaged network, 0: none", within="[0, inf)")
     snapshot_every: int = setting(0, "epochs between two small files of averaged weights, 0: none", within="[0, inf)")
     command: str = ""  # what to run to go on, for status.json
     copy_to: Path | None = setting(None, "second folder for all of it, such as one on Google Drive; --resume finds it there too")

@@ -1,4 +1,4 @@
-"""Chapter 04: what a task must say about itself to be trained. The tasks lie in tasks/, the loop knows nothing else of them."""
+"""Chapter 04: what a task must provide to be trained. The tasks lie in tasks/, the loop knows nothing else of them."""
 
 from collections.abc import Callable
 from pathlib import Path
