@@ -4,6 +4,8 @@ Precision follows the device's compute capability: float32 where half precision 
 scaling on tensor cores that lack bfloat16 (T4), bfloat16 from sm_80 on, and on CPUs where it is measured to be faster.
 """
 
+import gc
+import importlib
 import os
 import time
 from collections.abc import Callable
@@ -92,14 +94,21 @@ def join_processes(device: str) -> tuple[str, int, int]:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
+        # Before there is a group: its functions take the group of that moment as their default, and would keep it alive for ever.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return device, dist.get_rank(), world_size
 
 
 def leave_processes() -> None:
-    """Wait until every process is done, then part: one that ends while another still talks to it would make that one abort."""
+    """Wait until every process is done, then part: one that ends while another still talks to it would make that one abort.
+
+    The group's threads end with the last reference to it, and a trainer that is no longer used may hold one: it is in reference cycles.
+    A thread that outlives Python can let go of a tensor's last reference too late, ask for the GIL and abort (pytorch issue 190489).
+    """
     if dist.is_initialized():
         dist.barrier()
+        gc.collect()
         dist.destroy_process_group()
 
 
