@@ -218,7 +218,7 @@ class TrainConfig:
         return set(self.mean) == {0.5} == set(self.std)
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "task": {"kind": self.task.kind, **asdict(self.task)}})
+        return json.dumps(_as_dict(self))
 
     @classmethod
     def from_json(cls, text: str, like: "Settings | None" = None) -> "TrainConfig":
@@ -240,12 +240,17 @@ class TrainConfig:
         """Refuse to continue `other`'s run with these settings. More or fewer epochs are fine while the learning rate doesn't depend on them."""
         if self.lr_decay == "constant":
             other = replace(other, epochs=self.epochs)
-        mine, theirs = ({**asdict(run), "task": {"kind": run.task.kind, **asdict(run.task)}} for run in (self, other))
-        for name, here, there in _differences(mine, theirs):
+        for name, here, there in _differences(_as_dict(self), _as_dict(other)):
             name = name.removeprefix("task.")
             raise InputError(
                 f"the checkpoint is of another run: its {name} is {there!r}, this run's is {here!r}; match it or use another --out"
             )
+
+
+def _as_dict(run: TrainConfig) -> dict:
+    """All settings, the task's first, which say what the others are for."""
+    values = asdict(run)
+    return {"task": {"kind": run.task.kind, **values.pop("task")}, **values}
 
 
 def _with_task(values: dict, like: Settings | None) -> dict:

@@ -125,3 +125,21 @@ def test_a_control_learns_to_follow_its_hint():
         )
     assert right < 0.8 * shuffled
     assert weights_digest(base.network) == digest
+
+
+def test_the_averages_of_a_control_are_rebuilt_from_its_snapshots(base_file, tmp_path, capsys):
+    words = ("--epochs", "4", "--ema-sigmas", "0.05", "0.1", "--snapshot-every", "1")
+    assert command(base_file, tmp_path / "run", *words) == 0
+    assert main(["ema", str(tmp_path / "run"), "--sigma", "0.08"]) == 0
+    rebuilt = load_control(tmp_path / "run" / "control-sigma-0.08.safetensors")
+    assert (rebuilt.hint, rebuilt.run.ema_sigmas) == ("canny", (0.05, 0.1))
+    assert all(weight.isfinite().all() for weight in rebuilt.parameters())
+
+
+def test_a_control_keeps_to_its_limits_and_its_copy_is_a_run_to_go_on_with(base_file, tmp_path):
+    drive, out = tmp_path / "drive", tmp_path / "run"
+    assert command(base_file, tmp_path / "whole", "--epochs", "3") == 0
+    assert command(base_file, out, "--epochs", "3", "--max-epochs", "1", "--keep", "1", "--copy-to", str(drive)) == 0
+    assert json.loads((out / "status.json").read_text())["status"] == "stopped"
+    assert command(base_file, tmp_path / "elsewhere", "--epochs", "3", "--copy-to", str(drive), "--resume") == 0
+    assert (tmp_path / "elsewhere" / "control.safetensors").read_bytes() == (tmp_path / "whole" / "control.safetensors").read_bytes()

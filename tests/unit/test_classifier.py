@@ -366,3 +366,25 @@ def test_guides_that_do_not_fit_cost_one_sentence(models, file, tmp_path, capsys
         assert (code, images) == (2, b"")
         assert named in error
         assert error.count("\n") == 1
+
+
+# --- its runs are runs like any other ---
+
+
+def test_a_classifier_s_run_stops_at_its_limit_and_goes_on_to_the_same_bytes(tmp_path):
+    words = ["train-classifier", "--data-path", "digits", *SHORT, "--precision", "fp32"]
+    assert run(*words, "--out", tmp_path / "whole") == 0
+    assert run(*words, "--out", tmp_path / "cut", "--max-epochs", 1, "--copy-to", tmp_path / "drive") == 0
+    assert json.loads((tmp_path / "cut" / "status.json").read_text())["status"] == "stopped"
+    assert run(*words, "--out", tmp_path / "new", "--copy-to", tmp_path / "drive", "--resume") == 0
+    whole, cut = ((tmp_path / name / "classifier.safetensors").read_bytes() for name in ("whole", "new"))
+    assert whole == cut
+
+
+def test_the_averages_of_a_classifier_are_rebuilt_from_its_snapshots(tmp_path):
+    words = ["--ema-sigmas", 0.05, 0.1, "--snapshot-every", 1, "--precision", "fp32"]
+    assert run("train-classifier", "--data-path", "digits", *SHORT, *words, "--out", tmp_path) == 0
+    assert run("ema", tmp_path, "--sigma", 0.07) == 0
+    rebuilt = load_classifier(tmp_path / "classifier-sigma-0.07.safetensors")
+    assert rebuilt.accuracy == []  # those of the snapshots are not its own
+    assert rebuilt.config.ema_sigmas == (0.05, 0.1)
