@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from two_processes import in_two_processes
 
+from ddpm_utils.__main__ import main
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet
 from ddpm_utils.data.sources import load_images
@@ -194,39 +197,31 @@ FLAGS = [
 FLAGS += ["--epochs", "4", "--log-every", "1", "--dropout", "0.1"]
 
 
-def processes(n, out, *extra) -> str:
-    words = [*FLAGS, "--out", str(out), *extra]
-    start = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n), "-m", "ddpm_utils"] if n > 1 else ["-m", "ddpm_utils"]
-    )
-    done = subprocess.run(
-        [sys.executable, *start, *words], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def losses(out) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_train_the_same_batches_and_resume_bit_equal(tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    said = processes(2, whole)
-    assert said.count("one of 2 processes") == 1  # only the first speaks
-    processes(2, cut, "--max-epochs", "2")
-    processes(2, cut, "--resume")
+def test_two_processes_train_the_same_batches_and_resume_bit_equal(tmp_path, capsys):
+    """One run by torchrun, for what it says and how it exits; the others in forked processes, which end without a thread of gloo."""
+    whole, cut, moved, alone = (tmp_path / name for name in ("whole", "cut", "moved", "alone"))
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ddpm_utils"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*start, *FLAGS, "--out", str(whole)], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("one of 2 processes") == 1  # only the first speaks
+    in_two_processes([*FLAGS, "--out", str(cut), "--max-epochs", "2"])
+    shutil.copytree(cut, moved)
+    in_two_processes([*FLAGS, "--out", str(cut), "--resume"])
     assert (whole / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
     assert losses(whole) == losses(cut)
 
     # in one process: the same images, timesteps and noise, but other dropout and rounding
-    alone = tmp_path / "alone"
-    processes(1, alone)
+    assert main([*FLAGS, "--out", str(alone)]) == 0
     assert abs(losses(alone)[0] - losses(whole)[0]) < 1e-5  # the first prediction is 0, with or without dropout
     assert max(abs(a - b) for a, b in zip(losses(alone), losses(whole))) < 0.05
 
     # and a run of two may go on alone, which is said aloud
-    moved = tmp_path / "moved"
-    processes(2, moved, "--max-epochs", "2")
-    assert "processes was 2 and is 1 now" in processes(1, moved, "--resume")
+    capsys.readouterr()
+    assert main([*FLAGS, "--out", str(moved), "--resume"]) == 0
+    assert "processes was 2 and is 1 now" in capsys.readouterr().out
     assert list_states(moved)[-1].name == list_states(whole)[-1].name

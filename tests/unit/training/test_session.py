@@ -124,11 +124,21 @@ def test_predictions_stop_before_an_epoch_that_would_not_fit():
     assert "1 hours is near" in stopper.why_stop_now()
 
 
+SIXTY = [*TINY, "--epochs", "60", "--log-every", "1"]
+
+
+@pytest.fixture(scope="module")
+def sixty_epochs(tmp_path_factory):
+    """The folder of a run that no signal met."""
+    out = tmp_path_factory.mktemp("whole")
+    assert main(["train", *SIXTY, "--out", str(out)]) == 0
+    return out
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, name):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    options = [*TINY, "--epochs", "60", "--log-every", "1"]
-    command = [sys.executable, "-m", "ddpm_utils", "train", *options, "--out", str(cut)]
+def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, sixty_epochs, name):
+    cut = tmp_path / "cut"
+    command = [sys.executable, "-m", "ddpm_utils", "train", *SIXTY, "--out", str(cut)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in process.stdout:
         if line.startswith("step 20 "):
@@ -142,9 +152,8 @@ def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, name):
     assert status["status"] == "stopped"
     assert status["reason"] == f"received {name}"
     assert status["step"] >= 20
-    assert main(["train", *options, "--out", str(whole)]) == 0
-    assert main(["train", *options, "--out", str(cut), "--resume"]) == 0
-    assert files_equal(whole, cut)
+    assert main(["train", *SIXTY, "--out", str(cut), "--resume"]) == 0
+    assert files_equal(sixty_epochs, cut)
 
 
 def test_signals_are_handled_as_before_once_a_session_is_over(tmp_path, digits):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -39,6 +40,19 @@ def assert_bit_equal(a: Trainer, b: Trainer):
     assert all(torch.equal(p, q) for p, q in zip(everything(a), everything(b), strict=True))
 
 
+@pytest.fixture(scope="module")
+def uncut(digits):
+    """The trainer after a whole run of a config; each is trained once."""
+
+    @cache
+    def train(config: TrainConfig) -> Trainer:
+        trainer = Trainer(GenerationTask(config), digits)
+        list(trainer.run())
+        return trainer
+
+    return train
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -49,10 +63,9 @@ def assert_bit_equal(a: Trainer, b: Trainer):
     ],
 )
 @pytest.mark.parametrize("cut", [1, 7, 14, 20])  # an epoch has 14 steps
-def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, tmp_path, changes, cut):
+def test_a_run_that_is_cut_and_resumed_is_bit_equal_to_one_that_was_not(digits, uncut, tmp_path, changes, cut):
     config = changed(CONFIG, **changes)
-    whole = Trainer(GenerationTask(config), digits)
-    list(whole.run())
+    whole = uncut(config)
 
     first = Trainer(GenerationTask(config), digits)
     list(first.run(until=cut))
