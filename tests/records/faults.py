@@ -8,9 +8,11 @@ one that has done the imports, so that a hundred kills take minutes. At each res
 """
 
 import argparse
+import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -66,6 +68,8 @@ def kill_until_done(out: Path, rng: random.Random, longest: float) -> Counter:
     for attempt in range(1000):
         states = list_states(out)
         before = read_state(states[-1])["step"] if states else 0
+        if not states:  # killed before the first one: there is nothing to go on from, and a log may be in the way
+            shutil.rmtree(out, ignore_errors=True)
         child = start(out, resume=bool(states))
         status = wait(child, rng.uniform(0.02, 1) * longest)
         if status is None and attempt % 3 == 2:
@@ -113,6 +117,8 @@ def main() -> int:
     parser.add_argument("--record", type=Path)
     args = parser.parse_args()
     command_line(["doctor"])  # import and load here what every forked process would otherwise spend its short life on
+    for name in ("torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg"):  # an optimizer's and the loss curve's
+        importlib.import_module(name)
     load_images("digits", 4)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.config import TrainConfig
@@ -62,14 +63,25 @@ def run(out, *extra) -> dict:
     return json.loads((out / "status.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """The flags of a run on 48 digits in folders of their labels: three steps an epoch, as of TINY, but of 16 images."""
+    folder, digits = tmp_path_factory.mktemp("few"), load_images("digits", 4)
+    for i in range(48):
+        path = folder / str(digits.labels[i]) / f"{i:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(digits.images[i, :, :, 0]).save(path)
+    return [*TINY, "--data-path", str(folder), "--batch-size", "16"]
+
+
 def files_equal(a, b, name="model.safetensors"):
     return (a / name).read_bytes() == (b / name).read_bytes()
 
 
-def test_five_chunks_of_twenty_epochs_are_bit_equal_to_one_run_of_a_hundred(tmp_path):
+def test_five_chunks_of_twenty_epochs_are_bit_equal_to_one_run_of_a_hundred(few, tmp_path):
     """And the folder never holds more than was predicted, looked at every few milliseconds while it runs."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(whole, "--epochs", 100)
+    run(whole, *few, "--epochs", 100)
     peak, running = 0, True
 
     def watch():
@@ -81,7 +93,7 @@ def test_five_chunks_of_twenty_epochs_are_bit_equal_to_one_run_of_a_hundred(tmp_
     watcher = threading.Thread(target=watch)
     watcher.start()
     for chunk in range(5):
-        status = run(cut, "--epochs", 100, "--max-epochs", 20, "--max-disk-gb", 0.022, *(["--resume"] if chunk else []))
+        status = run(cut, *few, "--epochs", 100, "--max-epochs", 20, "--max-disk-gb", 0.022, *(["--resume"] if chunk else []))
         assert status["epoch"] == 20 * (chunk + 1)
         assert status["status"] == ("stopped" if chunk < 4 else "done")
     running = False
@@ -124,21 +136,21 @@ def test_predictions_stop_before_an_epoch_that_would_not_fit():
     assert "1 hours is near" in stopper.why_stop_now()
 
 
-SIXTY = [*TINY, "--epochs", "60", "--log-every", "1"]
+MANY = ["--epochs", "120", "--log-every", "1"]
 
 
 @pytest.fixture(scope="module")
-def sixty_epochs(tmp_path_factory):
+def many_epochs(few, tmp_path_factory):
     """The folder of a run that no signal met."""
     out = tmp_path_factory.mktemp("whole")
-    assert main(["train", *SIXTY, "--out", str(out)]) == 0
+    assert main(["train", *few, *MANY, "--out", str(out)]) == 0
     return out
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, sixty_epochs, name):
+def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(few, tmp_path, many_epochs, name):
     cut = tmp_path / "cut"
-    command = [sys.executable, "-m", "ddpm_utils", "train", *SIXTY, "--out", str(cut)]
+    command = [sys.executable, "-m", "ddpm_utils", "train", *few, *MANY, "--out", str(cut)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in process.stdout:
         if line.startswith("step 20 "):
@@ -152,8 +164,8 @@ def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(tmp_path, sixty_epo
     assert status["status"] == "stopped"
     assert status["reason"] == f"received {name}"
     assert status["step"] >= 20
-    assert main(["train", *SIXTY, "--out", str(cut), "--resume"]) == 0
-    assert files_equal(sixty_epochs, cut)
+    assert main(["train", *few, *MANY, "--out", str(cut), "--resume"]) == 0
+    assert files_equal(many_epochs, cut)
 
 
 def test_signals_are_handled_as_before_once_a_session_is_over(tmp_path, digits):
