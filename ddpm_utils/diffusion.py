@@ -17,6 +17,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 
 VARIANCES = ("small", "large")
+DISTANCES = dict(zip(LOSSES, (F.mse_loss, F.l1_loss, F.huber_loss), strict=True))
 
 
 def at(constants: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
@@ -148,8 +149,7 @@ def training_loss(
     x_t = q_sample(schedule, x0, t, eps)  # (B, C, H, W)
     truth = target(schedule, x0, x_t, t, eps, prediction)  # (B, C, H, W)
     output = network(x_t, t, **conditions).to(truth.dtype)  # (B, C, H, W)
-    distance = {"l2": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}[loss]
-    per_image = distance(output, truth, reduction="none").flatten(1).mean(1)  # (B,)
+    per_image = DISTANCES[loss](output, truth, reduction="none").flatten(1).mean(1)  # (B,)
     return per_image * at(loss_weights(schedule, prediction, weighting), t, per_image)
 
 

@@ -13,8 +13,6 @@ from ddpm_utils.config import OLD_FORMS, Generation, Restoration, TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet_config import UNetConfig
 
-RESULT = "model.safetensors"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("the run")
@@ -62,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.training.tasks.generation import GenerationTask
     from ddpm_utils.training.tasks.restoration import RestorationTask
 
+    kind = RestorationTask if args.form else GenerationTask
     options, compute = arguments.session_of(args)
     config = settings(args)  # refuses wrong values before minutes of decoding
-    check_folder(options, RESULT)
+    check_folder(options, kind.result)
     execution = join(compute)
     if args.form:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
@@ -74,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
     if args.start_from:
         model = model_to_start_from(args.start_from, config)
         config, start = replace(config, start=weights_digest(model.network)), model.network.state_dict()
-    kind = RestorationTask if args.form else GenerationTask
     labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
     said = f"data: {len(data):,} {'pairs' if args.form else 'images'} of {data.size} px, {data.channels} channels, {labels}, "
     said += "mirrored" if config.flip else "not mirrored"

@@ -13,7 +13,6 @@ from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet_config import UNetConfig
 
-RESULT = "classifier.safetensors"
 RUN = {
     "epochs": 30,
     "batch_size": 128,
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     options, compute = arguments.session_of(args, **SESSION)
     config = settings(args)  # refuses wrong values before minutes of decoding
-    check_folder(options, RESULT)
+    check_folder(options, ClassificationTask.result)
     execution = join(compute)
     data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     if len(data.classes) < 2:

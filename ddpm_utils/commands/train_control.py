@@ -14,7 +14,6 @@ from ddpm_utils.commands import arguments
 from ddpm_utils.config import Control, TrainConfig
 from ddpm_utils.errors import InputError
 
-RESULT = "control.safetensors"
 SESSION = {"out": Path("out/control"), "sample_every": 500}
 RUN = {"epochs": 20, "batch_size": 64, "lr": 1e-3, "warmup": 50, "lr_decay": "constant", "ema_decay": 0.999, "seed": 0}
 
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     options, compute = arguments.session_of(args, **SESSION)
     hint, dropped = Path(args.hint).name, args.hint_dropout or 0.0
     config = control_config(base, hint, dropped, **arguments.given(args, TrainConfig, **RUN))  # refuses wrong values before decoding
-    check_folder(options, RESULT)
+    check_folder(options, ControlTask.result)
     if options.resume:
         check_same_control(options.out, config.task)
     execution = join(compute)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ddpm_utils.choices import FORMS
 from ddpm_utils.config import Restoration
-from ddpm_utils.diffusion import at, q_sample
+from ddpm_utils.diffusion import DISTANCES, at, q_sample
 from ddpm_utils.diffusion import target as prediction_target
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model, load_model
@@ -78,7 +78,7 @@ def restoration_loss(network, task: Restoration, source: Tensor, x0: Tensor, mas
     output = network(x_t, network_timesteps(task, t), condition=source).to(target.dtype)  # (B, C + 1, H, W)
     predicted, logit = output[:, :-1], output[:, -1:]
     region = closed_mask(mask)  # (B, 1, H, W)
-    distance = {"l2": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}[task.loss](predicted, target, reduction="none")
+    distance = DISTANCES[task.loss](predicted, target, reduction="none")
     weighted = distance * (1 + task.mask_weight * region)
     in_mask = F.binary_cross_entropy_with_logits(logit, region, reduction="none")
     return weighted.flatten(1).mean(1) + MASK_LOSS * in_mask.flatten(1).mean(1)

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet
+from ddpm_utils.models import save_model
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.batches import Batch, Draw
 from ddpm_utils.training.flops import TRAINING, forward_flops
+from ddpm_utils.unet import UNet
 
 Predict = Callable[..., Tensor]  # (x_t, t, **conditions) -> what the network predicts, in the precision of the run
 
@@ -58,8 +60,8 @@ class Task(Protocol):
         """Write the averaged network as a file to use. Returns a sentence for the user, or ""."""
 
 
-class Plain:
-    """What most tasks do: the network itself predicts, and nothing is drawn besides."""
+class UNetTask:
+    """What most tasks do: they train a U-Net that predicts by itself, draw nothing besides, and end in a model file."""
 
     result = "model.safetensors"
 
@@ -73,9 +75,18 @@ class Plain:
         """The data's own."""
         return data.digest
 
+    def build(self, execution: Execution) -> nn.Module:
+        """The U-Net."""
+        return UNet(self.config.network)
+
     def training_flops(self) -> int:
         """Those of the U-Net."""
         return TRAINING * forward_flops(self.config.network)
+
+    def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
+        """A model file."""
+        save_model(network, self.config, data.classes, path, snapshot)
+        return ""
 
     def complete(self, batch: Batch, data: ImageSet, draw: Draw) -> Batch:
         """Nothing besides."""

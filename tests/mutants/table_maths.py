@@ -177,7 +177,7 @@ MATHS = {
             "tests/unit/training/test_trainer.py::test_a_step_is_ho_s_algorithm_written_out",
         ),
         ("the loss is a sum over the image", 'reduction="none").flatten(1).mean(1)', 'reduction="none").flatten(1).sum(1)', DIFFUSION),
-        ("l1 is taken for huber", '"huber": F.huber_loss', '"huber": F.l1_loss', DIFFUSION),
+        ("l1 is taken for huber", "F.l1_loss, F.huber_loss", "F.l1_loss, F.l1_loss", DIFFUSION),
         ("min-SNR is max-SNR", "snr.clamp(max=gamma)", "snr.clamp(min=gamma)", DIFFUSION),
         ("min-SNR of v divides by SNR", '"v": snr + 1', '"v": snr', DIFFUSION),
         ("min-SNR of eps is that of x_0", '{"eps": snr,', '{"eps": torch.ones_like(snr),', DIFFUSION),

@@ -17,10 +17,10 @@ from ddpm_utils.runtime.device import Execution
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.training.batches import Batch
 from ddpm_utils.training.flops import TRAINING, flops_of, image_and_timestep
-from ddpm_utils.training.task import Plain, Predict, Preview
+from ddpm_utils.training.task import Predict, Preview, UNetTask
 
 
-class ClassificationTask(Plain):
+class ClassificationTask(UNetTask):
     """A classifier, trained on all images but those held out. config.task: a `Classification`. test: the images held out."""
 
     result = "classifier.safetensors"

@@ -1,7 +1,6 @@
 """Chapter 04: images from noise."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -11,17 +10,14 @@ from ddpm_utils.data.pairs import PairSet
 from ddpm_utils.diffusion import training_loss
 from ddpm_utils.errors import InputError
 from ddpm_utils.generate import generate, labels_in_rows, start_noise
-from ddpm_utils.models import save_model
-from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.batches import Batch, Draw
-from ddpm_utils.training.task import Plain, Predict, Preview
-from ddpm_utils.unet import UNet
+from ddpm_utils.training.task import Predict, Preview, UNetTask
 
 PREVIEW = 16  # images
 PREVIEW_STEPS = 25
 
 
-class GenerationTask(Plain):
+class GenerationTask(UNetTask):
     """A U-Net that predicts the noise, x_0 or v of noisy images. config.task: a `Generation`."""
 
     def __init__(self, config: TrainConfig):
@@ -32,10 +28,6 @@ class GenerationTask(Plain):
         """Refuse pairs."""
         if isinstance(data, PairSet):
             raise InputError("these are pairs, which need a form of training on pairs: pass --form resshift")
-
-    def build(self, execution: Execution) -> nn.Module:
-        """The U-Net."""
-        return UNet(self.config.network)
 
     def complete(self, batch: Batch, data: ImageSet, draw: Draw) -> Batch:
         """Labels are dropped for each image, not for the batch."""
@@ -70,8 +62,3 @@ class GenerationTask(Plain):
             if stopped():
                 return None
         return Preview(to_uint8(x0, config.mean, config.std))
-
-    def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
-        """A model file."""
-        save_model(network, self.config, data.classes, path, snapshot)
-        return ""

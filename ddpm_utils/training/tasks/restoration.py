@@ -1,7 +1,6 @@
 """Chapter 06: images retouched, from pairs."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,25 +9,19 @@ from torch import Tensor, nn
 from ddpm_utils.data.images import ImageSet, to_float, to_uint8
 from ddpm_utils.data.pairs import PairSet
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import Model, save_model
+from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import STEPS, restoration_loss, restore
-from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.batches import Batch, Draw
-from ddpm_utils.training.task import Plain, Predict, Preview
-from ddpm_utils.unet import UNet
+from ddpm_utils.training.task import Predict, Preview, UNetTask
 
 
-class RestorationTask(Plain):
+class RestorationTask(UNetTask):
     """A U-Net that is given the source beside its input, and predicts the change mask beside its target. config.task: a `Restoration`."""
 
     def check(self, data: ImageSet) -> None:
         """Refuse single images."""
         if not isinstance(data, PairSet):
             raise InputError(f"form {self.config.task.form!r} needs pairs of images, these are single ones; pass a paired folder")
-
-    def build(self, execution: Execution) -> nn.Module:
-        """The U-Net."""
-        return UNet(self.config.network)
 
     def complete(self, batch: Batch, data: PairSet, draw: Draw) -> Batch:
         """Source and change mask of each pair; ResShift moves a share of the pairs to step T-1."""
@@ -49,11 +42,6 @@ class RestorationTask(Plain):
         steps = min(STEPS[self.config.task.form], self.config.timesteps)
         restored = source + restore(Model(network, self.config, (), {}), source, steps=steps).residual
         return Preview(np.concatenate([data.sources[rows], to_uint8(restored), data.images[rows]]), columns=len(rows))
-
-    def save(self, network: nn.Module, data: PairSet, path: Path, snapshot: dict | None = None) -> str:
-        """A model file."""
-        save_model(network, self.config, data.classes, path, snapshot)
-        return ""
 
 
 def spread_rows(n: int, wanted: int) -> list[int]:
