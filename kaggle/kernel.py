@@ -170,7 +170,7 @@ def carry_forward(run: Path) -> None:
     """Copy a mounted run: only what the latest session saves is there for the next one."""
     for path in sorted(run.rglob("*")):
         target = RUN / path.relative_to(run)
-        if path.is_file() and path.name != "status.json":  # of the session before: train writes its own once it begins
+        if path.is_file() and path.name not in ("status.json", ".lock"):  # of the session before: train writes its own once it begins
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)  # without the modes: inputs are read-only
 

@@ -22,7 +22,7 @@ from ddpm_utils.data.pairs import direction_fault
 from ddpm_utils.data.prepare_report import describe, examples
 from ddpm_utils.data.prepare_settings import PrepareSettings
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.files import atomic_write
+from ddpm_utils.runtime.files import LOCK, atomic_write, locked
 
 FOLDERS = ("source", "target", "mask")
 PROGRAM_BYTES = 400e6  # what the program needs before it opens a photograph (measured)
@@ -36,7 +36,14 @@ def prepare_pairs(source: Path, target: Path, out: Path, settings: PrepareSettin
     was finished before stays and isn't done again.
     """
     source, target = existing_folder(source), existing_folder(target)
-    _check_out(source, target, out, settings)
+    _check_place(source, target, out)
+    with locked(out):
+        return _prepare(source, target, out, settings, skip_broken, memory)
+
+
+def _prepare(source: Path, target: Path, out: Path, settings: PrepareSettings, skip_broken: bool, memory: float) -> str:
+    """`prepare_pairs`, in a folder that no other process changes meanwhile."""
+    _check_contents(out, settings)
     files, orphans = match_files(source, target, skip_broken)
     faults = {name: fault for name, *pair in files if (fault := pair_fault(*pair, settings.size) or _memory_fault(pair[0], memory))}
     _refuse(faults, len(files), 0, skip_broken)
@@ -62,14 +69,18 @@ def prepare_pairs(source: Path, target: Path, out: Path, settings: PrepareSettin
 # --- before the work ---
 
 
-def _check_out(source: Path, target: Path, out: Path, settings: PrepareSettings) -> None:
+def _check_place(source: Path, target: Path, out: Path) -> None:
     place = out.resolve()
     for folder in (source.resolve(), target.resolve()):
         if place.is_relative_to(folder):
             raise InputError(f"the crops can't be written into {str(folder)!r}, where the photographs are; name another folder")
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file; name a folder for the crops")
-    if out.is_dir() and any(path.name != f".{SETTINGS_FILE}.tmp" for path in out.iterdir()):  # left by a run killed at its first file
+
+
+def _check_contents(out: Path, settings: PrepareSettings) -> None:
+    left_over = (LOCK, f".{SETTINGS_FILE}.tmp")  # by a run killed at its first file
+    if any(path.name not in left_over for path in out.iterdir()):
         if not (out / SETTINGS_FILE).is_file():
             raise InputError(f"{str(out)!r} holds other things; name a new or empty folder for the crops")
         before, now = json.loads((out / SETTINGS_FILE).read_text()), asdict(settings)

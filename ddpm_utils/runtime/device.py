@@ -100,6 +100,11 @@ def join_processes(device: str) -> tuple[str, int, int]:
     return device, dist.get_rank(), world_size
 
 
+def will_be_first() -> bool:
+    """Whether this process, alone or one of those that torchrun started, will be the first. Known before they join."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK") == "0"
+
+
 def leave_processes() -> None:
     """Wait until every process is done, then part: one that ends while another still talks to it would make that one abort.
 

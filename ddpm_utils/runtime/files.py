@@ -1,12 +1,20 @@
-"""Files that appear whole or not at all, folders that can be made, and how much they hold."""
+"""Files that appear whole or not at all, folders that can be made, that one process has for itself, and how much they hold."""
 
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ddpm_utils.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK = ".lock"  # in a folder that a process has for itself; holds "PROCESS HOST"
 
 
 def file_in_the_way(folder: Path) -> Path | None:
@@ -48,6 +56,95 @@ def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Inside, this process has `folder` for itself; InputError that names the process and the host that have it otherwise.
+
+    The system frees the lock of a process that dies, however it dies, and the next one takes it over. Where a drive knows no locks, or the
+    holder is on another host, nothing tells whether it lives: then the file itself counts, until someone deletes it.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = _take(folder / LOCK)
+    try:
+        yield
+    finally:
+        _let_go(folder / LOCK, descriptor)
+        with suppress(OSError):  # one that is not empty stays, and what is above it
+            for path in made:
+                path.rmdir()
+
+
+def _take(path: Path) -> int:
+    """The open file `path`, locked, with this process's number and host in it."""
+    here = socket.gethostname()
+    descriptor, new = _open_lock(path)
+    try:
+        free = _try_lock(descriptor)
+        process, _, host = os.read(descriptor, 300).decode(errors="replace").strip().partition(" ")
+        if free is False:
+            raise InputError(f"{_in_use(path, process, host)}; wait until it ends, or stop it, or choose another folder")
+        if host not in ("", here) or (free is None and not new):
+            raise InputError(f"{_in_use(path, process, host)}; if it runs no more, delete {str(path)!r}, or choose another folder")
+        current = _is_open_as(path, descriptor)
+        if current:
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, f"{os.getpid()} {here}\n".encode())
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if current:
+        return descriptor
+    os.close(descriptor)  # who had it let go, and deleted the file, since it was opened here
+    return _take(path)
+
+
+def _open_lock(path: Path) -> tuple[int, bool]:
+    """The file, open, and whether it is new: of several processes, one makes it, on network drives too."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666), False
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Whether the lock is this process's now; None where the system or the drive has no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _in_use(path: Path, process: str, host: str) -> str:
+    who = f"process {process} on {host}" if host else "a process that has just begun"
+    return f"the folder {str(path.parent)!r} is in use by {who}"
+
+
+def _is_open_as(path: Path, descriptor: int) -> bool:
+    """Whether `path` is still the file that is open, and not deleted or made anew."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _let_go(path: Path, descriptor: int) -> None:
+    """Delete the file while it is locked, unless someone did; Windows deletes no open file."""
+    mine = _is_open_as(path, descriptor)
+    if fcntl is None:
+        os.close(descriptor)
+    if mine:
+        path.unlink(missing_ok=True)
+    if fcntl is not None:
+        os.close(descriptor)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -1,11 +1,14 @@
 """A training session: the loop of trainer.py with its files, its limits and its end.
 
-Writes into the run's folder: log.jsonl, state-*.pt, the task's result (the averaged weights), loss.png, samples/, snapshots/, and
-status.json, which says how the session ended and what to run next. A session that stops early exits as cleanly as one that is done.
+Writes into the run's folder: run.json (which run it is), log.jsonl, state-*.pt, the task's result (the averaged weights), loss.png,
+samples/, snapshots/, and status.json, which says how the session ended and what to run next. A session that stops early exits as cleanly
+as one that is done.
 """
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from torch import Tensor
@@ -14,9 +17,9 @@ from tqdm import tqdm
 from ddpm_utils.data.images import ImageSet
 from ddpm_utils.errors import InputError
 from ddpm_utils.figures import loss_curve, sample_grid
-from ddpm_utils.runtime.device import Execution
-from ddpm_utils.runtime.files import atomic_write, file_in_the_way
-from ddpm_utils.training.backup import bring_back, check_copy, mirror
+from ddpm_utils.runtime.device import Execution, will_be_first
+from ddpm_utils.runtime.files import atomic_write, file_in_the_way, locked
+from ddpm_utils.training.backup import bring_back, check_copy, check_place, mirror, name_run
 from ddpm_utils.training.checkpoints import list_states, load_newest, load_state, save_rotated, set_aside_newer
 from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes
 from ddpm_utils.training.log import Diverged, Reporter, plain_line, records_up_to
@@ -36,26 +39,44 @@ def train(
 
     start: weights to begin with instead of random ones.
     """
-    check_folder(options, task.result)  # before the trainer, whose processes wait for each other: the first writes once all have looked
+    own = folder_of_its_own(options, task.result) if execution is None or execution.is_first else nullcontext()
     stopper = Stopper(options.limits)
-    with stopper.catching_signals():
+    with own, stopper.catching_signals():  # before the trainer, where the others wait for the first
         return Session(Trainer(task, data, execution, start), options, stopper).run_to_end()
 
 
 def check_folder(options: SessionOptions, result: str) -> None:
     """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images.
 
-    result: name of the file that the run ends with. A run to be resumed whose folder is gone comes back from its copy.
+    result: name of the file that the run ends with. A run to be resumed whose folder is gone comes back from its copy. Of several processes
+    the first looks, before they join.
     """
-    out = options.out
-    if blocking := file_in_the_way(out):
+    if will_be_first():
+        with folder_of_its_own(options, result):
+            pass
+
+
+@contextmanager
+def folder_of_its_own(options: SessionOptions, result: str) -> Iterator[None]:
+    """Inside, --out is this process's alone, and fit for the session."""
+    if blocking := file_in_the_way(options.out):
         raise InputError(f"--out must be a folder, {str(blocking)!r} is a file; choose another name")
-    if options.copy_to:
+    with locked(options.out):
+        look_into(options, result)
+        yield
+
+
+def look_into(options: SessionOptions, result: str) -> None:
+    """The refusals of `check_folder`, in a folder that no other process changes meanwhile."""
+    out, copy = options.out, options.copy_to
+    if copy:
+        check_place(out, copy)
         if options.resume is True:
-            bring_back(options.copy_to, out)
-        check_copy(out, options.copy_to, bool(options.resume))
+            bring_back(copy, out)
     if options.resume is True and not list_states(out):
         raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
+    if copy:
+        check_copy(out, copy, bool(options.resume))
     taken = [p for p in (*list_states(out), out / result, out / "log.jsonl") if p.exists()]
     if not options.resume and taken:
         raise InputError(f"{str(out)!r} already holds a run ({taken[0].name}); pass --resume to go on with it, or another --out")
@@ -99,6 +120,7 @@ class Session:
         if self.first:
             for left_over in self.out.glob(".*.tmp"):  # of a process that was killed while it wrote
                 left_over.unlink()
+            name_run(self.out, self.options.copy_to, bool(self.options.resume))
             with atomic_write(log) as file:
                 file.write("".join(json.dumps(r) + "\n" for r in self.records).encode())
         self.write_status("running", "the process was killed, if it runs no more")
@@ -163,12 +185,13 @@ class Session:
         self.stopper.saved(time.monotonic() - started)
 
     def copy(self) -> None:
-        """Bring the copy up to date, if there is one. A disk that is full or gone is said aloud, and doesn't end the run."""
+        """Bring the copy up to date, if there is one. Where that can't be, it is said aloud, and the run goes on."""
         if self.options.copy_to and self.first:
             try:
                 mirror(self.out, self.options.copy_to)
-            except OSError as error:
-                self.say(f"WARNING: the copy in {self.options.copy_to} is not up to date ({error.strerror or error}); the run goes on")
+            except (OSError, InputError) as error:
+                why = getattr(error, "strerror", None) or error
+                self.say(f"WARNING: the copy in {self.options.copy_to} is not up to date ({why}); the run goes on")
 
     def snapshot(self, epoch: int) -> None:
         """Write each average as a small model file, if this epoch is one of those chosen."""

@@ -18,6 +18,7 @@ from ddpm_utils.data.pairs import change_mask
 from ddpm_utils.data.prepare_pairs import prepare_pairs
 from ddpm_utils.data.prepare_settings import PrepareSettings
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.files import locked
 
 SIZE = 48
 SETTINGS = PrepareSettings(size=SIZE, crops=6, test_share=0.3)
@@ -218,6 +219,13 @@ def test_other_settings_and_foreign_folders_are_refused(root, out, pairs):
 
 
 # --- going on ---
+
+
+def test_a_folder_that_is_being_prepared_is_refused(root, out, pairs):
+    folders = write_pairs(root, pairs[:1])
+    with locked(out):
+        assert f"'{out}' is in use by process {os.getpid()} on " in refusal(*folders, out, SETTINGS)
+    assert not out.exists()
 
 
 def test_a_run_killed_twice_ends_with_the_same_bytes(root, tmp_path, pairs):

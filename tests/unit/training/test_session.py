@@ -1,8 +1,10 @@
 """Sessions that are cut: by limits, signals, a full disk, a loss that is no number. Nothing is lost but the unsaved steps."""
 
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.files import folder_bytes
+from ddpm_utils.runtime.files import folder_bytes, locked
 from ddpm_utils.training import session
 from ddpm_utils.training.checkpoints import list_states, save_rotated
 from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes, state_bytes
@@ -261,12 +263,39 @@ def test_status_says_running_until_a_session_ends(tmp_path, digits, monkeypatch)
 
     def look(trainer):
         said.append(json.loads((tmp_path / "status.json").read_text()))
+        assert (tmp_path / ".lock").exists()
         raise KeyboardInterrupt  # as good as a kill
 
     monkeypatch.setattr(Trainer, "train_step", look)
     with pytest.raises(KeyboardInterrupt):
         train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path, command="go on"))
     assert (said[0]["status"], said[0]["next_command"]) == ("running", "go on")
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_folder_where_a_run_is_going_on_is_refused_until_that_one_is_dead(tmp_path, capsys):
+    command = [*TINY, "--out", str(tmp_path), "--epochs", "100000", "--log-every", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "ddpm_utils", "train", *command], stdout=subprocess.PIPE, text=True)
+    try:
+        assert any(line.startswith("step 4 ") for line in process.stdout)
+        for extra in (["--resume"], ["--seed", "5"]):
+            assert main(["train", *command, *extra]) == 2
+            assert f"'{tmp_path}' is in use by process {process.pid} on {socket.gethostname()}; wait" in capsys.readouterr().err
+    finally:
+        process.kill()
+        process.communicate()
+    assert (tmp_path / ".lock").exists()
+    assert main(["train", *command, "--resume", "--max-epochs", "1"]) == 0
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_of_two_that_start_together_the_second_is_refused_when_its_images_are_ready(tmp_path, digits):
+    """Both have looked at the folder while it was free."""
+    options = SessionOptions(out=tmp_path)
+    session.check_folder(options, "model.safetensors")
+    with locked(tmp_path), pytest.raises(InputError, match=f"in use by process {os.getpid()} "):
+        train(GenerationTask(CONFIG), digits, options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_finished_run_is_neither_overwritten_nor_shortened(tmp_path, capsys):
