@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ddpm_utils.config import Classification, TrainConfig
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import read_weights, with_weights, write_weights
+from ddpm_utils.models import blamed_on, check_classes, read_weights, with_weights, write_weights
 from ddpm_utils.unet import Encoder
 from ddpm_utils.unet_config import UNetConfig
 
@@ -74,13 +74,19 @@ def save_classifier(
     snapshot: dict | None = None,
 ) -> None:
     """Write float16 safetensors with the run in the metadata, as `save_model` does. Appears whole or not at all."""
+    check_classes(classes, config.network)
     about = {"config": config.to_json(), "classes": classes, "accuracy": accuracy, "snapshot": snapshot or {}}
     write_weights(network.state_dict(), {"format": CLASSIFIER_FORMAT, **about}, path)
 
 
 def load_classifier(path: Path, device: str | torch.device = "cpu") -> Classifier:
     """Read a classifier's file; the weights become float32. Raises InputError for a missing, damaged or foreign file, or a model of images."""
-    about, weights = read_weights(path, CLASSIFIER_FORMAT, "classifier", "train-classifier")
-    config = TrainConfig.from_json(about["config"], like=Classification())
-    network = with_weights(NoisyClassifier(config.network), weights, path)
+    needs = ("config", "classes", "accuracy")
+    about, weights = read_weights(path, CLASSIFIER_FORMAT, "classifier", "train-classifier", needs)
+    with blamed_on(path):
+        config = TrainConfig.from_json(about["config"], like=Classification())
+        check_classes(about["classes"], config.network)
+        with torch.device("meta"):
+            network = NoisyClassifier(config.network)
+    network = with_weights(network, weights, path)
     return Classifier(network.to(device).eval().requires_grad_(False), config, tuple(about["classes"]), about["accuracy"])

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ddpm_utils.choices import DECAYS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 from ddpm_utils.errors import InputError
-from ddpm_utils.settings import check_settings, setting
+from ddpm_utils.settings import check_settings, check_value, from_values, json_object, section, setting, shown
 from ddpm_utils.unet_config import UNetConfig
 
 # --- tasks ---
@@ -22,7 +22,7 @@ class Noised:
     """The settings of all tasks whose network takes images that are noised by a schedule."""
 
     kind: ClassVar[str]
-    timesteps: int = setting(1000, "T, all of which is trained", within="[2, inf)")
+    timesteps: int = setting(1000, "T, all of which is trained", within="[2, inf)", at_most=10**6)
     schedule: str = setting("cosine", "of the noise", choices=SCHEDULES)
     zero_terminal_snr: bool = setting(False, "stretch the schedule to end in pure noise; not with eps")
 
@@ -77,7 +77,7 @@ class Classification(Noised):
     """Labels of noisy images."""
 
     kind: ClassVar[str] = "classification"
-    timesteps: int = setting(1000, "T, all of which is trained", within="[4, inf)")  # each quarter's accuracy is measured
+    timesteps: int = setting(1000, "T, all of which is trained", within="[4, inf)", at_most=10**6)  # each quarter's accuracy is measured
     hold_out: float = setting(0.1, "share of the images that the accuracy is measured on, not trained on", within="(0, 1)", usual="0.1")
 
     def check_network(self, network: UNetConfig) -> None:
@@ -107,11 +107,13 @@ class Restoration:
     form: str = setting("resshift", "how the network retouches; ResShift is the one that works best", choices=FORMS)
     loss: str = setting("l2", "distance between prediction and target", choices=LOSSES)
     mask_weight: float = setting(4.0, "a retouched pixel counts as 1 + this many others", within="[0, inf)")
-    timesteps: int | None = setting(None, "T, all of which is trained", within="[2, inf)")
+    timesteps: int | None = setting(None, "T, all of which is trained", within="[2, inf)", at_most=10**6)
     schedule: str | None = setting(None, "of the noise", choices=SCHEDULES)
     zero_terminal_snr: bool | None = setting(None, "stretch the schedule to end in pure noise; not with eps")
     prediction: str | None = setting(None, "what the network predicts", choices=PREDICTIONS)
-    kappa: float | None = setting(None, "noise of the chain between the two images (default 0.3)", within="(0, inf)", usual="0.3")
+    kappa: float | None = setting(
+        None, "noise of the chain between the two images (default 0.3)", within="(0, inf)", at_most=1000, usual="0.3"
+    )
     first_step_share: float | None = setting(
         None,
         "of the pairs that train step T-1, whose input alone has no trace of the target (default 0.5)",
@@ -120,7 +122,8 @@ class Restoration:
     )
 
     def __post_init__(self):
-        object.__setattr__(self, "form", OLD_FORMS.get(self.form, self.form))
+        if isinstance(self.form, str):
+            object.__setattr__(self, "form", OLD_FORMS.get(self.form, self.form))
         check_settings(self)
         usual = OF_FORMS[self.form]
         for name in {name for settings in OF_FORMS.values() for name in settings}:
@@ -185,8 +188,6 @@ class TrainConfig:
     seed: int = setting(0, "decides weights, order, timesteps and noise", within="[0, 2**63)")
 
     def __post_init__(self):
-        for name in ("mean", "std", "ema_sigmas"):  # JSON brings lists
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         check_settings(self)
         counts = {1, self.network.channels}
         if len(self.mean) not in counts or len(self.std) != len(self.mean):
@@ -223,18 +224,17 @@ class TrainConfig:
     @classmethod
     def from_json(cls, text: str, like: "Settings | None" = None) -> "TrainConfig":
         """A run as `to_json` wrote it, or an older version, whose files name no task. like: the settings of their task, with
-        what those files lack."""
-        values = json.loads(text)
+        what those files lack. InputError for what is no such run."""
+        values = json_object(text, "its configuration")
         if "task" not in values:
             values = _with_task(values, like)
-        settings = dict(values["task"])
-        task = TASKS.get(kind := settings.pop("kind", None))
-        if task is None:
-            raise InputError(f"the file was written by another version of ddpm_utils: its task is {kind!r}, known are {', '.join(TASKS)}")
-        for kind, found in ((cls, values), (UNetConfig, values["network"]), (task, settings)):
-            if unknown := found.keys() - {f.name for f in fields(kind)}:
-                raise InputError(f"the file was written by another version of ddpm_utils: it has an unknown setting {sorted(unknown)[0]!r}")
-        return cls(**{**values, "network": UNetConfig(**values["network"]), "task": task(**settings)})
+        settings = dict(section(values, "task"))
+        kind = settings.pop("kind", None)
+        if not isinstance(kind, str) or kind not in TASKS:
+            known = ", ".join(TASKS)
+            raise InputError(f"the file was written by another version of ddpm_utils: its task is {shown(kind)}, known are {known}")
+        parts = {"network": from_values(UNetConfig, section(values, "network")), "task": from_values(TASKS[kind], settings)}
+        return from_values(cls, {**values, **parts})
 
     def check_same_run(self, other: "TrainConfig") -> None:
         """Refuse to continue `other`'s run with these settings. More or fewer epochs are fine while the learning rate doesn't depend on them."""
@@ -257,7 +257,8 @@ def _with_task(values: dict, like: Settings | None) -> dict:
     """The settings of a file from before runs had tasks: one flat list, with all settings of all tasks, whether or not they were used."""
     known = {f.name for task in TASKS.values() for f in fields(task)}
     flat = {name: values[name] for name in values if name in known}
-    form = OLD_FORMS.get(flat.pop("form", None), values.get("form"))
+    check_value("form", form := flat.pop("form", None), {}, str | None)
+    form = OLD_FORMS.get(form, form)
     if form in FORMS:
         task = Restoration(form=form, **{name: flat[name] for name in ("loss", "mask_weight", *OF_FORMS[form]) if name in flat})
     else:

@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class DamagedFile(InputError):
     """A file that is there and not whole: another copy of it, or the one before it, may do."""
+
+
+class NotFinite(InputError):
+    """Weights or images that hold NaN or infinity, and are therefore not written."""

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,13 +15,30 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
-from ddpm_utils.errors import DamagedFile, InputError
+from ddpm_utils.errors import DamagedFile, InputError, NotFinite
 from ddpm_utils.recipes import KINDS, SHIPPED, read_recipes
 from ddpm_utils.runtime.files import atomic_write
+from ddpm_utils.settings import check_value, json_object, shown
 from ddpm_utils.unet import UNet
+from ddpm_utils.unet_config import UNetConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 MODEL_FORMAT = "ddpm_utils model 1"
+ABOUT = {  # all that the metadata of models, classifiers and controls may hold
+    "format": str,
+    "config": str | None,
+    "classes": list[str],
+    "snapshot": dict,
+    "accuracy": list[float],
+    "base": str,
+    "hint": str,
+    "hint_channels": int,
+    "network": dict,
+    "sha256": str,
+}
+SNAPSHOT = {"step": int, "sigma": float | None}
+FORMATS = (MODEL_FORMAT, "ddpm_utils classifier 1", "ddpm_utils control 1")
+FLOATING = ("F16", "BF16", "F32", "F64")
 
 
 @dataclass(frozen=True)
@@ -33,56 +52,136 @@ class Model:
 
 
 def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], path: Path, snapshot: dict | None = None) -> None:
-    """Write weights as float16 safetensors, 2 bytes per parameter, with the configuration in the metadata. Appears whole or not at all."""
-    write_weights(
-        network.state_dict(), {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}, path
-    )
+    """Write weights as float16 safetensors, 2 bytes per parameter, with the configuration in the metadata. Appears whole or not at all.
+
+    Raises InputError for weights that aren't finite in float16, and for another number of names than the network has classes.
+    """
+    check_classes(classes, config.network)
+    about = {"format": MODEL_FORMAT, "config": config.to_json(), "classes": classes, "snapshot": snapshot or {}}
+    write_weights(network.state_dict(), about, path)
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
     """Read a model file; the weights become float32. Raises InputError for a missing, damaged or foreign file."""
-    about, weights = read_weights(path, MODEL_FORMAT, "model", "train")
-    config = TrainConfig.from_json(about["config"])
-    network = with_weights(UNet(config.network), weights, path)
+    about, weights = read_weights(path, MODEL_FORMAT, "model", "train", needs=("config", "classes", "snapshot"))
+    with blamed_on(path):
+        config = TrainConfig.from_json(about["config"])
+        check_classes(about["classes"], config.network)
+        with torch.device("meta"):
+            network = UNet(config.network)
+    network = with_weights(network, weights, path)
     return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])
+
+
+def check_classes(classes: tuple[str, ...], network: UNetConfig) -> None:
+    """Refuse another number of names than the network has classes; one without labels may know those of its images."""
+    if network.classes is not None and len(classes) != network.classes:
+        raise InputError(f"a network of {network.classes} classes needs as many names, got {len(classes)}")
 
 
 # --- weight files, of models, classifiers and controls alike ---
 
 
 def write_weights(weights: dict[str, Tensor], about: dict, path: Path) -> None:
-    """float16 safetensors with `about`, which holds the file's "format", in the metadata. Appears whole or not at all."""
+    """float16 safetensors with `about`, which holds the file's "format", and a checksum in the metadata. Appears whole or not at all.
+
+    Raises NotFinite for weights that float16 can't hold.
+    """
     weights = {name: w.detach().half().cpu().contiguous() for name, w in weights.items()}
-    with atomic_write(Path(path)) as file:
-        file.write(save(weights, {"ddpm_utils": json.dumps(about)}))  # one entry: several would be written in random order
+    if bad := first_not_finite(weights):
+        raise NotFinite(f"the weight {bad!r} holds NaN, infinity or what is too large for float16; {str(path)!r} was not written")
+    checksum = checksum_of(json.dumps({**about, "sha256": ""}), weights)
+    with atomic_write(Path(path)) as file:  # one entry: several would be written in random order
+        file.write(save(weights, {"ddpm_utils": json.dumps({**about, "sha256": checksum})}))
 
 
-def read_weights(path: Path, expected: str | None, kind: str, command: str) -> tuple[dict, dict[str, Tensor]]:
+def read_weights(path: Path, expected: str | None, kind: str, command: str, needs: tuple[str, ...] = ()) -> tuple[dict, dict[str, Tensor]]:
     """What `write_weights` was told about a file of the format `expected` (None: any of this project), and its weights as float32.
 
     kind and command: what such a file holds and which command makes one, for the InputError about a missing, damaged or foreign file.
+    needs: what must be told about it. Files from before there were checksums have none.
     """
     if not Path(path).is_file():
         raise InputError(f"there is no {kind} file {str(path)!r}; train one with `python -m ddpm_utils {command}`")
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("ddpm_utils", "{}"))
+            text = (file.metadata() or {}).get("ddpm_utils", "{}")
+            with blamed_on(path):
+                about = json_object(text, "its metadata")
             found = about.get("format")
-            if found != expected and not (expected is None and str(found).startswith("ddpm_utils ")):
+            if found != expected and not (expected is None and found in FORMATS):
                 raise InputError(
-                    f"{str(path)!r} is not a {kind} of this project (its format is {found!r}, expected {expected!r}); "
+                    f"{str(path)!r} is not a {kind} of this project (its format is {shown(found)}, expected {expected!r}); "
                     f"train one with `python -m ddpm_utils {command}`"
                 )
-            return about, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            with blamed_on(path):
+                check_about(about, needs)
+            weights = _floating_weights(file, path)
     except (SafetensorError, OSError) as error:
         raise DamagedFile(f"{str(path)!r} is damaged or not a safetensors file ({error})") from error
+    checksum = about.pop("sha256", None)
+    if checksum is not None and checksum_of(text.replace(checksum, ""), weights) != checksum:
+        raise DamagedFile(f"{str(path)!r} is damaged: its contents don't match their checksum; restore a whole copy of it")
+    weights = {name: w.to(torch.float32, copy=True) for name, w in weights.items()}  # a copy: the file may go while they are in use
+    if bad := first_not_finite(weights):
+        raise DamagedFile(f"{str(path)!r} is damaged: its weight {shown(bad)} holds NaN or infinity; restore a whole copy of it")
+    return about, weights
+
+
+def check_about(about: dict, needs: tuple[str, ...]) -> None:
+    """InputError unless a file's metadata has all that it needs, nothing that isn't known, and each of its type."""
+    if missing := [name for name in needs if name not in about]:
+        raise InputError(f"its metadata has no {missing[0]!r}")
+    _check_types(about, ABOUT)
+    _check_types(about.get("snapshot", {}), SNAPSHOT)
+
+
+def _check_types(values: dict, hints: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if name not in hints:
+            raise InputError(f"its metadata has an unknown entry {shown(name)}")
+        check_value(f"{name!r} in its metadata", value, {}, hints[name])
+
+
+def _floating_weights(file: Any, path: Path) -> dict[str, Tensor]:
+    """The weights of an open file as they lie there; DamagedFile for other numbers than floating-point ones."""
+    for name in (names := list(file.keys())):
+        if (dtype := file.get_slice(name).get_dtype()) not in FLOATING:
+            raise DamagedFile(f"{str(path)!r} is damaged: its weight {shown(name)} is of type {dtype}, weights are floating-point numbers")
+    return {name: file.get_tensor(name) for name in names}
+
+
+def first_not_finite(weights: dict[str, Tensor]) -> str | None:
+    """The name of the first weight that holds NaN or infinity."""
+    return next((name for name, w in weights.items() if not w.isfinite().all()), None)
+
+
+def checksum_of(text: str, weights: dict[str, Tensor]) -> str:
+    """SHA-256 of a file's metadata, its checksum left empty, and of all weights on the CPU: names, types, shapes and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name, w in sorted(weights.items()):
+        digest.update(json.dumps([name, str(w.dtype), list(w.shape)]).encode())
+        digest.update(w.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """What is wrong inside is wrong with the file at `path`: an InputError becomes a DamagedFile that names it."""
+    try:
+        yield
+    except InputError as error:
+        raise DamagedFile(f"{str(path)!r} can't be used: {error}; restore a whole copy of it") from error
 
 
 def with_weights(network: Network, weights: dict[str, Tensor], path: Path) -> Network:
-    """The network with these weights in it; DamagedFile if they are not its own, which the file at `path` then is to blame for."""
+    """The network with these weights for its own; DamagedFile if they don't fit it, which the file at `path` then is to blame for.
+
+    Build it on the device "meta", where weights take no memory: so a small file can't ask for a large network.
+    """
     if {name: w.shape for name, w in network.state_dict().items()} != {name: w.shape for name, w in weights.items()}:
         raise DamagedFile(f"{str(path)!r} is damaged: its weights don't fit its own configuration")
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, assign=True)
     return network
 
 

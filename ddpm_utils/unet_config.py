@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ddpm_utils.errors import InputError
 from ddpm_utils.settings import check_settings, setting
 
+LEVELS = 10
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -14,35 +16,38 @@ class UNetConfig:
     a stride-2 convolution (Ho) or all round, cosines or sines first in the time embedding, and its frequency shift.
     """
 
-    image_size: int = setting(32, within="[1, inf)")
-    channels: int = setting(3, within="[1, inf)")
-    width: int = setting(64, "channels at full resolution", within="[4, inf)")
+    image_size: int = setting(32, within="[1, inf)", at_most=4096)
+    channels: int = setting(3, within="[1, inf)", at_most=1024)
+    width: int = setting(64, "channels at full resolution", within="[4, inf)", at_most=2**14)
     multipliers: tuple[int, ...] = setting(
-        (1, 2, 2, 2), "times width at each level; the resolution halves from level to level", within="[1, inf)"
+        (1, 2, 2, 2), "times width at each level; the resolution halves from level to level", within="[1, inf)", at_most=64
     )
-    blocks: int = setting(2, "residual blocks a level in the encoder; the decoder has one more", within="[1, inf)")
-    attention: tuple[int, ...] = setting((16,), "resolutions with self-attention")
+    blocks: int = setting(2, "residual blocks a level in the encoder; the decoder has one more", within="[1, inf)", at_most=32)
+    attention: tuple[int, ...] = setting((16,), "resolutions with self-attention", within="[1, inf)", at_most=4096)
     middle_attention: bool = True
-    head_channels: int | None = setting(None, within="[1, inf)")  # channels of an attention head; None: one head
-    groups: int = setting(32, within="[1, inf)")  # of GroupNorm
+    head_channels: int | None = setting(None, within="[1, inf)", at_most=2**20)  # channels of an attention head; None: one head
+    groups: int = setting(32, within="[1, inf)", at_most=2**20)  # of GroupNorm
     dropout: float = setting(0.0, "in every residual block", within="[0, 1)")
-    classes: int | None = setting(None, within="[1, inf)")  # number of labels; one more, the null label, stands for "no label"
-    condition_channels: int = setting(0, within="[0, inf)")  # extra input channels, concatenated to x_t
-    extra_channels: int = setting(0, within="[0, inf)")  # output channels behind the image's own, such as the logit of a change mask
+    # number of labels; one more, the null label, stands for "no label"
+    classes: int | None = setting(None, within="[1, inf)", at_most=10**6)
+    condition_channels: int = setting(0, within="[0, inf)", at_most=1024)  # extra input channels, concatenated to x_t
+    # output channels behind the image's own, such as the logit of a change mask
+    extra_channels: int = setting(0, within="[0, inf)", at_most=1024)
     patch: int = setting(
-        1, "pixels a side that are folded into channels before the first convolution: 2 costs a quarter", within="[1, inf)"
+        1, "pixels a side that are folded into channels before the first convolution: 2 costs a quarter", within="[1, inf)", at_most=256
     )
-    norm_eps: float = 1e-6
+    norm_eps: float = setting(1e-6, within="(0, 1]")
     asymmetric_padding: bool = True
     cosines_first: bool = False
-    frequency_shift: int = 1
+    frequency_shift: int = setting(1, within="[0, 1]")  # others divide by 0 at some width
 
     def __post_init__(self):
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))  # JSON brings lists
-        object.__setattr__(self, "attention", tuple(sorted(self.attention, reverse=True)))
         check_settings(self)
+        object.__setattr__(self, "attention", tuple(sorted(self.attention, reverse=True)))
         if not self.multipliers:
             raise InputError("multipliers must name at least one level, such as (1, 2, 2, 2)")
+        if len(self.multipliers) > LEVELS:
+            raise InputError(f"multipliers must name at most {LEVELS} levels, got {len(self.multipliers)}")
         if self.width % 2:
             raise InputError(f"width must be an even number, because half of it are sines of t; got {self.width}")
         if self.image_size % self.multiple:

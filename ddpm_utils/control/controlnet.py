@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import read_weights, weights_digest, with_weights, write_weights
+from ddpm_utils.models import blamed_on, read_weights, weights_digest, with_weights, write_weights
+from ddpm_utils.settings import from_values, shown
 from ddpm_utils.unet import Encoder, UNet
 from ddpm_utils.unet_config import UNetConfig
 
 CONTROL_FORMAT = "ddpm_utils control 1"
 HINT_FEATURES = 32  # channels of the hint encoder
+MOST_CHANNELS = 1024  # of a hint
 
 
 class ControlNet(nn.Module):
@@ -41,7 +43,9 @@ class ControlNet(nn.Module):
     def __init__(self, config: UNetConfig, hint_channels: int, hint: str = "", base_digest: str = ""):
         super().__init__()
         if hint_channels < 1:
-            raise InputError(f"a hint needs at least 1 channel, got {hint_channels}")
+            raise InputError(f"a hint needs at least 1 channel, got {shown(hint_channels)}")
+        if hint_channels > MOST_CHANNELS:
+            raise InputError(f"a hint can have at most {MOST_CHANNELS} channels, got {shown(hint_channels)}")
         self.config, self.hint_channels, self.hint, self.base_digest = config, hint_channels, hint, base_digest
         self.run: TrainConfig | None = None  # the training that made it; None for an untrained one, and for files of old
         self.hint_encoder = nn.Sequential(
@@ -168,7 +172,14 @@ def load_control(path: Path, device: str | torch.device = "cpu") -> ControlNet:
 
     `controlled` then refuses any base but its own.
     """
-    about, weights = read_weights(path, CONTROL_FORMAT, "control", "train-control")
-    control = ControlNet(UNetConfig(**about["network"]), about["hint_channels"], about["hint"], about["base"])
-    control.run = TrainConfig.from_json(about["config"]) if about.get("config") else None
+    needs = ("network", "hint_channels", "hint", "base")
+    about, weights = read_weights(path, CONTROL_FORMAT, "control", "train-control", needs)
+    with blamed_on(path):
+        config = from_values(UNetConfig, about["network"])
+        run = None if about.get("config") is None else TrainConfig.from_json(about["config"])
+        if run is not None and run.network != config:
+            raise InputError("its network is not the one of its run")
+        with torch.device("meta"):
+            control = ControlNet(config, about["hint_channels"], about["hint"], about["base"])
+    control.run = run
     return with_weights(control, weights, path).to(device).eval()

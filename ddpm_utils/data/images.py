@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ddpm_utils.errors import NotFinite
+
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
 ORIENTATION = 0x0112  # EXIF tag: which way up
 
@@ -51,9 +53,18 @@ def to_float(images: np.ndarray, mean: tuple[float, ...] = (0.5,), std: tuple[fl
 
 
 def to_uint8(x: Tensor, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.5,)) -> np.ndarray:
-    """The inverse of `to_float`, rounded and clipped: (B, C, H, W) -> uint8 (B, H, W, C)."""
+    """The inverse of `to_float`, rounded and clipped: (B, C, H, W) -> uint8 (B, H, W, C). Raises InputError for NaN and infinity."""
+    check_finite(x)
     v = x.detach().float().cpu() * _per_channel(std) + _per_channel(mean)
     return (v * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def check_finite(x: Tensor) -> None:
+    """InputError for NaN and infinity, which would become black pixels."""
+    if bad := int(x.numel() - x.isfinite().sum()):
+        raise NotFinite(
+            f"{bad:,} of {x.numel():,} values of an image are NaN or infinite; the weights that made it are damaged or diverged"
+        )
 
 
 def _per_channel(values: tuple[float, ...]) -> Tensor:

@@ -42,7 +42,7 @@ def shift_fractions(T: int, kappa: float, power: float = 0.3, last: float = 0.99
 
     A geometric series in sqrt(eta), bent by `power` (ResShift, eq. 9 and 10); the first is so small that kappa sqrt(eta) is at most 0.04.
     """
-    first = min((0.04 / kappa) ** 2, 0.001)
+    first = min(min(0.04 / kappa, 1.0) ** 2, 0.001)  # the square of a larger one can overflow
     bend = torch.linspace(0, 1, T, dtype=torch.float64) ** power  # (T,)
     return first * (last / first) ** bend
 

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm_utils.data.images import LUMINANCE, to_float
+from ddpm_utils.data.images import LUMINANCE, check_finite, to_float
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import check_restorer, restore
@@ -75,7 +75,9 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
 
     def predict(source: Tensor) -> Change:  # (1, 3, h, w) in [-1, 1]
         restored = restore(model, source.to(device), settings.steps, settings.samples, settings.seed)
-        return Change(*(field[0].float().cpu() for field in restored))
+        change = Change(*(field[0].float().cpu() for field in restored))
+        check_finite(torch.cat(change))
+        return change
 
     size = working_size(*image.shape[:2], settings.short_side)
     coarse = predict(shrink(image, *size))
@@ -97,6 +99,7 @@ def apply_change(image: np.ndarray, residual: Tensor, strength: float = 1.0, mas
     """
     check_image(image)
     check_mask(mask, image)
+    check_finite(residual)
     height, width, channels = image.shape
     brightest = np.iinfo(image.dtype).max
     if channels == 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ddpm_utils.data.images import ImageSet
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import InputError, NotFinite
 from ddpm_utils.figures import loss_curve, sample_grid
 from ddpm_utils.runtime.device import Execution, will_be_first
 from ddpm_utils.runtime.files import atomic_write, file_in_the_way, locked
@@ -207,7 +207,11 @@ class Session:
     def preview(self) -> None:
         """Show what the averaged network can do by now, as the task does it. Gives way to a signal."""
         trainer = self.trainer
-        shown = trainer.task.preview(trainer.average_network(), trainer.data, lambda: self.stopper.signalled is not None)
+        try:
+            shown = trainer.task.preview(trainer.average_network(), trainer.data, lambda: self.stopper.signalled is not None)
+        except NotFinite as error:  # the loss will tell, and then the run ends
+            self.say(f"no preview at step {trainer.step}: {error}")
+            return
         if shown is None:
             return
         if shown.text:
@@ -240,8 +244,11 @@ class Session:
         """Write the model, the loss curve and status.json, and say how the session ended."""
         if self.first:
             if status != "failed":
-                trainer = self.trainer
-                self.say(trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result))
+                try:
+                    trainer = self.trainer
+                    self.say(trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result))
+                except NotFinite as error:
+                    status, reason = "failed", f"{error}; lower --lr, or look at the images"
             if self.records:
                 loss_curve(self.records).savefig(self.out / "loss.png")
         about = self.write_status(status, reason)

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from ddpm_utils.data.images import read_rgb, to_float, to_uint8
 from ddpm_utils.data.sources import load_images
+from ddpm_utils.errors import InputError
 
 # --- kinds of file ---
 
@@ -132,3 +133,11 @@ def test_a_sample_takes_the_nearest_of_the_256_values():
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     for off in (-0.4, 0.0, 0.4):
         assert np.array_equal(to_uint8(to_float(values) + off / 127.5), values)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_refused_and_never_black_pixels(value):
+    x = torch.zeros(2, 3, 4, 4)
+    x[1, 2, 3, 0] = value
+    with pytest.raises(InputError, match="1 of 96 values of an image are NaN or infinite"):
+        to_uint8(x)

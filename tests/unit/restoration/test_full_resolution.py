@@ -317,3 +317,16 @@ def test_what_the_model_or_the_image_forbids_is_refused_before_any_work(given, m
     with pytest.raises(InputError, match=message):
         retouch(model, noisy_image(), **given)
     assert not model.network.seen
+
+
+# --- numbers that are none ---
+
+
+@pytest.mark.parametrize("detail", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_answers_with_no_number_is_refused_and_makes_no_black_photograph(value, detail):
+    model = known_model(lambda source: torch.full_like(source, value))
+    with pytest.raises(InputError, match="values of an image are NaN or infinite"):
+        retouch(model, noisy_image(96, 96), RetouchSettings(short_side=64, detail=detail))
+    with pytest.raises(InputError, match="1 of 48 values"):
+        apply_change(noisy_image(96, 96), torch.zeros(48).index_fill(0, torch.tensor([5]), value).reshape(3, 4, 4))

@@ -195,6 +195,24 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(tm
     assert train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path, resume=True))["status"] == "done"
 
 
+def test_an_average_that_is_no_number_makes_no_preview_and_no_model_and_the_run_has_failed(tmp_path, digits, monkeypatch, capsys):
+    real = Trainer.train_step
+
+    def poisoned(trainer):
+        result = real(trainer)
+        if trainer.step >= 17:  # of 18: no loss can tell
+            trainer.averages[0].shadow[0].fill_(float("nan"))
+        return result
+
+    monkeypatch.setattr(Trainer, "train_step", poisoned)
+    status = train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path, sample_every=18))
+    assert status["status"] == json.loads((tmp_path / "status.json").read_text())["status"] == "failed"
+    assert "holds NaN" in status["reason"]
+    assert "no preview at step 18" in capsys.readouterr().out
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "samples").exists()
+
+
 def test_a_full_disk_leaves_the_old_states_whole(tmp_path, digits):
     """The size of any file is limited to half a state while the third is written, as a disk that fills up would."""
     resource = pytest.importorskip("resource")
