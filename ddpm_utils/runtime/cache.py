@@ -17,16 +17,24 @@ from ddpm_utils.errors import InputError
 def cache_folder() -> Path:
     """Where entries are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DDPM_CACHE") or Path(base) / "ddpm_utils")
+    return Path(os.environ.get("DDPM_CACHE") or Path(base) / "ddpm_utils").expanduser()
 
 
 def fingerprint(root: Path, files: list[Path], size: int) -> str:
-    """A name for the decoded form of these files: changes with any path, file size or modification time."""
+    """A name for the decoded form of these files: changes with any path, file size or modification time. Names may be no UTF-8."""
     digest = hashlib.sha256(f"fit-lanczos {size}".encode())
     for path in files:
-        stat = path.stat()
-        digest.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(path.relative_to(root)) + f"\0{_size_and_time(path)}\n".encode())
     return f"{root.name[:40]}-{size}-{digest.hexdigest()[:16]}"
+
+
+def _size_and_time(path: Path) -> str:
+    """Of the file, or of nothing where a link leads nowhere."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return "missing"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 @contextmanager
