@@ -1,4 +1,4 @@
-"""The exception that means "your input, not our bug", and the kind of it that programs tell apart."""
+"""The exception that means "your input, not our bug", the kind of it that programs tell apart, and names that are safe to show."""
 
 
 class InputError(ValueError):
@@ -10,3 +10,8 @@ class InputError(ValueError):
 
 class DamagedFile(InputError):
     """A file that is there and not whole: another copy of it, or the one before it, may do."""
+
+
+def printable(text: str) -> str:
+    """The text in one line that any terminal shows: control characters, line breaks and bytes that are no UTF-8 are escaped, as in repr."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

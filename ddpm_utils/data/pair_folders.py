@@ -14,14 +14,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_utils.data.folders import decode_into_cache, is_hidden, list_images
+from ddpm_utils.data.folders import decode_into_cache, find_images, warn_of_dim
 from ddpm_utils.data.images import ORIENTATION
+from ddpm_utils.data.listing import is_hidden, left_out_in_words
 from ddpm_utils.data.names import SPLITS
 from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio, spread
 from ddpm_utils.data.sources import DEFAULT_SIZE, download
 from ddpm_utils.data.synthetic.sets import count_and_seed
 from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import InputError, printable
 from ddpm_utils.runtime.cache import cache_folder, fingerprint
 from ddpm_utils.runtime.files import atomic_path
 
@@ -141,17 +142,21 @@ def find_pair_folders(root: Path) -> tuple[Path, Path]:
 def match_files(source: Path, target: Path, skip_broken: bool = False, names: set[str] | None = None) -> tuple[list, list[str]]:
     """[(name, source file, target file)] in the order of their names, and the files without a partner (an InputError unless skip_broken).
 
-    names: if given, only these are looked for, and all must be there.
+    names: if given, only these are looked for, and all must be there. A line says which files of other kinds the folders hold.
     """
-    found = []
+    found, left_out = [], []
     for folder in (source, target):
         by_name: dict[str, Path] = {}
-        for path in list_images(existing_folder(folder))[0]:
+        images = find_images(existing_folder(folder))
+        left_out += images.left_out
+        for path in images.files:
             if by_name.setdefault(path.stem, path) != path:
                 raise InputError(
                     f"{str(folder)!r} holds two images named {path.stem!r}, {by_name[path.stem].name!r} is one; rename one of them"
                 )
         found.append({k: p for k, p in by_name.items() if names is None or k in names})
+    if left_out:
+        print(left_out_in_words(left_out))
     ours, theirs = found
     both = ours.keys() & theirs.keys()
     orphans = [str(path) for files in found for name, path in sorted(files.items()) if name not in both]
@@ -222,9 +227,11 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
     if fault := direction_fault(facts["ratios"]):
         raise InputError(fault)
     images = np.load(folder / "images.npy", mmap_mode="r")
+    warn_of_dim(json.loads((folder / "meta.json").read_text()))
     sources, targets, masks = images[:n], images[n:], np.load(folder / "masks.npy", mmap_mode="r")
     if facts["faults"]:
-        print(f"skipping {len(facts['faults'])} pairs: {', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}")
+        names = f"{', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}"
+        print(printable(f"skipping {len(facts['faults'])} pairs: {names}"))
         kept = [i for i, (name, _, _) in enumerate(files) if name not in facts["faults"]]
         sources, targets, masks = sources[kept], targets[kept], masks[kept]
     return PairSet(targets, sources=sources, masks=masks)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddpm_utils.data.folders import decode_all, list_images
+from ddpm_utils.data.folders import decode_all, find_images
 from ddpm_utils.data.images import ImageSet, fit
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.synthetic.cars import cars_by_name
@@ -27,6 +27,7 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     source: "mnist5k" or "digits" (embedded, 1 channel), "toy-cars" or "toy-cars:N" (drawn, RGB), "stanford-cars", "tiny-imagenet" or
     "kaggle:OWNER/SLUG" (downloaded by kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or "test", for
     sets that have both.
+    What isn't used is said in a line: files of other kinds, other splits.
     Raises InputError for a missing or empty folder, no network, no permission, and broken images unless skip_broken.
     """
     name = str(source)
@@ -38,7 +39,9 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
     if name in EMBEDDED:
         if split == "test":
-            raise InputError(f"{name!r} has no test split; only toy-cars, Stanford Cars and Tiny ImageNet have one")
+            raise InputError(
+                f"{name!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet and folders that hold train/ and test/ have one"
+            )
         return _embedded(name, size or EMBEDDED[name])
     if name in KAGGLE_HANDLES:
         root = download(KAGGLE_HANDLES[name])
@@ -49,8 +52,10 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     if not name or not root.is_dir():
         names = ", ".join([*EMBEDDED, *KAGGLE_HANDLES])
         raise InputError(f"data path must be a folder, kaggle:OWNER/SLUG, or one of {names}; there is no folder {name!r}")
-    files, labels, classes = list_images(root, split)
-    return decode_all(root, files, labels, classes, size or DEFAULT_SIZE, skip_broken)
+    found = find_images(root, split)
+    for line in found.notes():
+        print(line)
+    return decode_all(root, found.files, found.labels, found.classes, size or DEFAULT_SIZE, skip_broken)
 
 
 def _embedded(name: str, size: int) -> ImageSet:
