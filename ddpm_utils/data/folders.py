@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from ddpm_utils.data.images import DIM, ImageSet, fit, read_rgb
 from ddpm_utils.data.listing import Tree, ending_in_words, files_below, is_hidden, is_image, left_out_in_words
-from ddpm_utils.errors import InputError, printable
+from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, filling, fingerprint
+from ddpm_utils.runtime.console import say
 
 SPLIT_WORDS = {
     "train": "train",
@@ -188,7 +189,7 @@ def decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> Im
     images = np.load(folder / "images.npy", mmap_mode="r")
     warn_of_dim(meta)
     if broken:
-        print(printable(f"skipping {len(broken)} broken images: {', '.join(list(broken)[:5])}{', …' if len(broken) > 5 else ''}"))
+        say(f"skipping {len(broken)} broken images: {', '.join(list(broken)[:5])}{', …' if len(broken) > 5 else ''}")
         kept = [i for i, path in enumerate(files) if str(path.relative_to(root)) not in broken]
         images, labels = images[kept], None if labels is None else labels[kept]
     return ImageSet(images, labels, classes)
@@ -223,9 +224,7 @@ def warn_of_dim(meta: dict) -> None:
     """Say that values of 12 bits or fewer lie in files of 16, which are scaled by their depth; older cache entries don't tell."""
     if dim := meta.get("dim"):
         files = f"{len(dim)} 16-bit files hold" if len(dim) > 1 else "1 16-bit file holds"
-        print(
-            printable(
-                f"nearly black: {files} no value above 4095 of 65535, such as {dim[0]!r}; if these are values of 12 bits, "
-                "scale them by 16 before training"
-            )
+        say(
+            f"nearly black: {files} no value above 4095 of 65535, such as {dim[0]!r}; if these are values of 12 bits, "
+            "scale them by 16 before training"
         )

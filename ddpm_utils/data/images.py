@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ddpm_utils.errors import printable
+
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
 ORIENTATION = 0x0112  # EXIF tag: which way up
 DIM = "dim"  # key in the info of an image from a 16-bit file that uses 12 bits at most
@@ -33,6 +35,13 @@ class ImageSet:
     @property
     def channels(self) -> int:
         return self.images.shape[3]
+
+    def classes_in_words(self) -> str:
+        """ "classes: cat 12, dog 9": how many images each has; the first ten of many."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        shown = [f"{name} {n:,}" for name, n in zip(self.classes[:10], counts)]
+        more = [f"… ({len(self.classes) - 10} more)"] if len(self.classes) > 10 else []
+        return printable(f"classes: {', '.join(shown + more)}")
 
     @cached_property
     def digest(self) -> str:

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ddpm_utils.errors import printable
-
 NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}  # Pillow registers them, but can't draw them by itself
 LEFT_BEHIND = {"thumbs.db", "desktop.ini", ".ds_store", "__macosx"}  # by computers, in any folder: not worth a word
 ADVICE = dict.fromkeys((".heic", ".heif", ".hif"), "convert them to JPEG")  # photographs that Pillow can't open
@@ -108,7 +106,7 @@ def left_out_in_words(reasons: Iterable[str]) -> str:
     shown = [f"{n:,} {_plural(reason) if n > 1 else reason}" for reason, n in counts[:SHOWN]]
     if len(counts) > SHOWN:
         shown.append(f"{sum(n for _, n in counts[SHOWN:]):,} others")
-    return printable(f"left out: {', '.join(shown)}") if shown else ""
+    return f"left out: {', '.join(shown)}" if shown else ""
 
 
 def _plural(reason: str) -> str:

@@ -22,8 +22,9 @@ from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction
 from ddpm_utils.data.sources import DEFAULT_SIZE, download
 from ddpm_utils.data.synthetic.sets import count_and_seed
 from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
-from ddpm_utils.errors import InputError, printable
+from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, fingerprint
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
 
 SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
@@ -156,7 +157,7 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
                 )
         found.append({k: p for k, p in by_name.items() if names is None or k in names})
     if left_out:
-        print(left_out_in_words(left_out))
+        say(left_out_in_words(left_out))
     ours, theirs = found
     both = ours.keys() & theirs.keys()
     orphans = [str(path) for files in found for name, path in sorted(files.items()) if name not in both]
@@ -231,7 +232,7 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
     sources, targets, masks = images[:n], images[n:], np.load(folder / "masks.npy", mmap_mode="r")
     if facts["faults"]:
         names = f"{', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}"
-        print(printable(f"skipping {len(facts['faults'])} pairs: {names}"))
+        say(f"skipping {len(facts['faults'])} pairs: {names}")
         kept = [i for i, (name, _, _) in enumerate(files) if name not in facts["faults"]]
         sources, targets, masks = sources[kept], targets[kept], masks[kept]
     return PairSet(targets, sources=sources, masks=masks)

@@ -16,6 +16,7 @@ from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.synthetic.cars import cars_by_name
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
 
 DEFAULT_SIZE = 64
@@ -54,7 +55,7 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         raise InputError(f"data path must be a folder, kaggle:OWNER/SLUG, or one of {names}; there is no folder {name!r}")
     found = find_images(root, split)
     for line in found.notes():
-        print(line)
+        say(line)
     return decode_all(root, found.files, found.labels, found.classes, size or DEFAULT_SIZE, skip_broken)
 
 

@@ -66,3 +66,13 @@ def test_loading_a_folder_several_times_at_once_gives_one_cache(root, photograph
         sets = list(pool.map(lambda _: load_images(root, size=8), range(3)))
     assert all(np.array_equal(s.images, sets[0].images) for s in sets)
     assert len(list(cache.iterdir())) == 1
+
+
+def test_a_cache_below_the_home_folder_may_be_written_with_a_tilde(root, photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DDPM_CACHE", "~/kept")
+    monkeypatch.chdir(tmp_path)
+    write_all(root, photographs)
+    load_images(root, size=8)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert not (tmp_path / "~").exists()
