@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ddpm_utils.data.images import DIM, ImageSet, fit, read_rgb
 from ddpm_utils.data.listing import Tree, ending_in_words, files_below, is_hidden, is_image, left_out_in_words
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.cache import cache_folder, filling, fingerprint
+from ddpm_utils.runtime.cache import cache_folder, filling, fingerprint, is_passing, whole_files
 from ddpm_utils.runtime.console import say
 
 SPLIT_WORDS = {
@@ -176,15 +176,13 @@ def _tiny_imagenet_val(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, .
 def decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> ImageSet:
     """All files as one uint8 array, from the cache or into it."""
     folder = cache_folder() / fingerprint(root, files, size)
-    if not (folder / "meta.json").exists():
-        decode_into_cache(folder, root, files, size)
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = decoded_meta(folder, whole_files(folder), root, files, size)
     broken = meta["broken"]  # {relative path: why}
     if broken and (len(broken) == len(files) or not skip_broken):
         path, why = next(iter(broken.items()))
         raise InputError(
             f"{len(broken)} of {len(files)} images in {str(root)!r} can't be read, the first is {path!r} ({why}); "
-            "repair or remove them, or pass --skip-broken"
+            f"{'try again, ' if meta['passing'] else ''}repair or remove them, or pass --skip-broken"
         )
     images = np.load(folder / "images.npy", mmap_mode="r")
     warn_of_dim(meta)
@@ -195,10 +193,22 @@ def decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> Im
     return ImageSet(images, labels, classes)
 
 
-def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int) -> None:
-    """Decode all files into folder/images.npy; the broken and the dim ones are listed in meta.json. The folder appears only when complete."""
-    dim = [False] * len(files)
-    with filling(folder, len(files) * size * size * 3, "meta.json") as temporary:
+def decoded_meta(folder: Path, whole: set[str], root: Path, files: list[Path], size: int) -> dict:
+    """What is known of the decoded files: {"broken": {relative path: why}, "dim": [relative path], "passing": whether errors may pass}.
+
+    Files are decoded unless that was done before, which `whole`, the entry's files, tells. Errors that may pass aren't remembered.
+    """
+    meta = json.loads((folder / "meta.json").read_text()) if "meta.json" in whole else None
+    if meta is None or meta["passing"]:
+        decode_into_cache(folder, root, files, size, anew=bool(whole))
+        meta = json.loads((folder / "meta.json").read_text())
+    return meta
+
+
+def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int, anew: bool = False) -> None:
+    """Decode all files into folder/images.npy, and write meta.json. The folder appears only when complete. anew: replaces one that is whole."""
+    dim, passing = [False] * len(files), [False] * len(files)
+    with filling(folder, len(files) * size * size * 3, anew) as temporary:
         images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, (len(files), size, size, 3))
 
         def decode(i: int) -> str | None:
@@ -207,6 +217,7 @@ def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int) ->
                 dim[i] = DIM in image.info
                 images[i] = np.asarray(fit(image, size))
             except Exception as error:  # damaged bytes make Pillow raise almost anything
+                passing[i] = is_passing(error) and (files[i].exists() or not files[i].is_symlink())
                 return f"{type(error).__name__}: {error}".replace(f"{root}{os.sep}", "")
             return None
 
@@ -216,13 +227,13 @@ def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int) ->
             )
         images.flush()
         broken = {str(files[i].relative_to(root)): why for i, why in enumerate(reasons) if why}
-        found = {"broken": broken, "dim": [str(files[i].relative_to(root)) for i in np.flatnonzero(dim)]}
+        found = {"broken": broken, "dim": [str(files[i].relative_to(root)) for i in np.flatnonzero(dim)], "passing": any(passing)}
         (temporary / "meta.json").write_text(json.dumps(found))
 
 
 def warn_of_dim(meta: dict) -> None:
-    """Say that values of 12 bits or fewer lie in files of 16, which are scaled by their depth; older cache entries don't tell."""
-    if dim := meta.get("dim"):
+    """Say that values of 12 bits or fewer lie in files of 16, which are scaled by their depth."""
+    if dim := meta["dim"]:
         files = f"{len(dim)} 16-bit files hold" if len(dim) > 1 else "1 16-bit file holds"
         say(
             f"nearly black: {files} no value above 4095 of 65535, such as {dim[0]!r}; if these are values of 12 bits, "

