@@ -3,13 +3,14 @@
 import argparse
 import ast
 import importlib
+import io
 import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from ddpm_utils import __version__
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import InputError, printable
 
 SCRIPT = "ddpm-utils"  # in pyproject.toml
 COMMANDS = (
@@ -32,7 +33,7 @@ class OneSentenceParser(argparse.ArgumentParser):
     """argparse, but a wrong value costs one sentence, not a page of usage."""
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
 
 def build_parser(wanted: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -60,6 +61,8 @@ def _description(command: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 if it did what was asked, 1 if that failed, 2 after one sentence on what was wrong with the input or the disk."""
     words = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8, or have letters that a terminal lacks
     args = build_parser(words[:1]).parse_args([_with_hyphens(word) for word in words])
     try:
         return args.run(args) or 0
@@ -74,9 +77,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _refuse(sentence: str) -> int:
     """Tell people, and a program that asked for it by naming a file in $DDPM_REFUSAL; returns the exit code."""
+    sentence = printable(sentence)
     print(f"error: {sentence}", file=sys.stderr)
     if file := os.environ.get("DDPM_REFUSAL"):
-        Path(file).write_text(sentence)
+        Path(file).write_text(sentence, "utf-8")
     return 2
 
 

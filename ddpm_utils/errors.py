@@ -1,4 +1,4 @@
-"""The exception that means "your input, not our bug", and the kind of it that programs tell apart."""
+"""The exception that means "your input, not our bug", the kind of it that programs tell apart, and names that are safe to show."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,8 @@ class DamagedFile(InputError):
 
 class NotFinite(InputError):
     """Weights or images that hold NaN or infinity, and are therefore not written."""
+
+
+def printable(text: str) -> str:
+    """The text in one line that any terminal shows: control characters, line breaks and bytes that are no UTF-8 are escaped, as in repr."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

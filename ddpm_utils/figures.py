@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddpm_utils.data.images import to_uint8
 from ddpm_utils.diffusion import q_sample
+from ddpm_utils.errors import printable
 from ddpm_utils.runtime.torchvision_shim import import_torchvision
 from ddpm_utils.sampling import Step
 from ddpm_utils.schedules import NoiseSchedule
@@ -28,7 +29,11 @@ def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
 
 
 def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (), title: str = "") -> Figure:
-    """Images (N, H, W, C) in rows of `columns`, pixels kept square and sharp, with a name beside each row if given."""
+    """Images (N, H, W, C) in rows of `columns`, pixels kept square and sharp, with a name beside each row if given.
+
+    Names and title are shown as they are: a class called $1_$2 is no formula.
+    """
+    row_names = tuple(map(printable, row_names))
     whole = tile(images, columns)
     height, width = whole.shape[:2]
     scale = max(1, round(700 / max(height, width)))
@@ -39,10 +44,10 @@ def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (
     axes = figure.add_axes((left / size[0], 0.05 / size[1], width * scale / 100 / size[0], height * scale / 100 / size[1]))
     axes.imshow(whole, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(title, fontsize=11)
+    axes.set_title(printable(title), fontsize=11, parse_math=False)
     rows = math.ceil(len(images) / columns)
     for row, name in enumerate(row_names[:rows]):
-        axes.text(-0.008, 1 - (row + 0.5) / rows, name, transform=axes.transAxes, ha="right", va="center", fontsize=10)
+        axes.text(-0.008, 1 - (row + 0.5) / rows, name, transform=axes.transAxes, ha="right", va="center", fontsize=10, parse_math=False)
     return figure
 
 

@@ -8,6 +8,7 @@ import argparse
 
 from ddpm_utils.commands.arguments import add_fields, given, user_path
 from ddpm_utils.data.prepare_settings import PrepareSettings
+from ddpm_utils.errors import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,4 +28,4 @@ def run(args: argparse.Namespace) -> None:
     settings = PrepareSettings(**given(args, PrepareSettings))
     report = prepare_pairs(args.source, args.target, args.out, settings, skip_broken=args.skip_broken, memory=args.memory)
     print(report, end="")
-    print(f"written to {args.out}; train on it with --data-path {args.out}")
+    print(printable(f"written to {args.out}; train on it with --data-path {args.out}"))

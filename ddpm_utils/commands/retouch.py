@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tqdm import tqdm
 
 from ddpm_utils.commands.arguments import add_device, add_fields, given, user_path
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import InputError, printable
 from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
 
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             tqdm.write(retouch_one(job, model, settings))
         except (InputError, OSError) as error:
-            failed.append(f"{job.photograph.relative_to(args.photograph)}: {error}")
-            tqdm.write(f"{job.photograph.name}: failed")
+            failed.append(printable(f"{job.photograph.relative_to(args.photograph)}: {error}"))
+            tqdm.write(printable(f"{job.photograph.name}: failed"))
     print(f"{len(jobs) - len(failed)} retouched, {len(failed)} failed" + "".join(f"\n  {reason}" for reason in failed))
     return 1 if failed else 0
 
@@ -91,7 +91,7 @@ def retouch_one(job: Job, model: "Model", settings: RetouchSettings) -> str:
             side_by_side(photograph.pixels, pixels).save(file, SHEETS[job.sheet.suffix.lower()])
     changed = (pixels != photograph.pixels).any(2).mean()
     note = f" ({photograph.note})" if photograph.note else ""
-    return f"{job.photograph.name}: {changed:.1%} of the pixels changed, {time.perf_counter() - started:.1f} s{note}"
+    return printable(f"{job.photograph.name}: {changed:.1%} of the pixels changed, {time.perf_counter() - started:.1f} s{note}")
 
 
 # --- which files ---
@@ -113,7 +113,11 @@ def single_job(args: argparse.Namespace) -> Job:
 
 
 def folder_jobs(args: argparse.Namespace) -> list[Job]:
-    """Every photograph below the folder, into the same place below --out. Those that are done already are counted and left out."""
+    """Every photograph below the folder, into the same place below --out. Those that are done already are counted and left out.
+
+    Links to folders are followed, hidden files and folders aren't looked at.
+    """
+    from ddpm_utils.data.listing import ending_in_words, files_below, left_out_in_words
     from ddpm_utils.restoration.photos import ENDINGS
 
     for flag, folder in (("--out", args.out), ("--side-by-side", args.side_by_side)):
@@ -124,13 +128,19 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
     if args.mask and not args.mask.is_dir():
         raise InputError(f"--mask must be a folder with a mask for each photograph, there is no folder {str(args.mask)!r}")
     apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.mask) if folder]  # they may lie inside
-    files = sorted(p for p in args.photograph.rglob("*") if p.is_file() and not any(folder in p.resolve().parents for folder in apart))
-    names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
+    tree = files_below(args.photograph)
+    files = [p for p in tree.files if not any(folder in p.resolve().parents for folder in apart)]
+    names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS]
+    others = [ending_in_words(p) for p in files if p.suffix.lower() not in ENDINGS]
+    others += [why for p, why in tree.left_out if not any(folder in p.resolve().parents for folder in apart)]
     if not names:
-        raise InputError(f"no photographs in {str(args.photograph)!r}; it should hold files that end in {', '.join(sorted(ENDINGS))}")
-    if len(names) < len(files):
-        print(f"files that are no photographs and are left alone: {len(files) - len(names)}")
-    masks = {p.relative_to(args.mask).with_suffix(""): p for p in args.mask.rglob("*") if p.is_file()} if args.mask else {}
+        words = f" ({left_out_in_words(others)})" if others else ""
+        raise InputError(
+            f"no photographs in {str(args.photograph)!r}; it should hold files that end in {', '.join(sorted(ENDINGS))}{words}"
+        )
+    if others:
+        print(left_out_in_words(others))
+    masks = {p.relative_to(args.mask).with_suffix(""): p for p in files_below(args.mask).files} if args.mask else {}
     jobs = []
     for name in names:
         mask = masks.get(name.with_suffix(""), args.mask / name) if args.mask else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ddpm_utils.choices import SAMPLERS
 from ddpm_utils.commands import arguments
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import InputError, printable
 from ddpm_utils.runtime.files import check_folder_can_be
 
 FIGURES = (".png", ".jpg", ".pdf", ".svg")
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
         args.images.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(images):
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(args.images / f"{i:05d}.png")
-    print("wrote " + ", ".join(str(path) for path in (args.out, args.film, args.gif, args.images) if path))
+    print(printable("wrote " + ", ".join(str(path) for path in (args.out, args.film, args.gif, args.images) if path)))
 
 
 def chosen_guidance(args: argparse.Namespace, device: str):

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
     said = f"data: {len(data):,} {'pairs' if args.form else 'images'} of {data.size} px, {data.channels} channels, {labels}, "
     said += "mirrored" if config.flip else "not mirrored"
+    if data.classes:
+        said += f"\n{data.classes_in_words()}"
     return launch(lambda: kind(config), data, options, compute, execution, said=said, start=start)
 
 

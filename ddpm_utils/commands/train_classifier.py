@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"a classifier needs images with labels, one folder a class; {args.data_path!r} has none")
     learn, test = hold_out(data, config.task.hold_out, config.seed)
     config = replace(config, network=network_for(args, data))
-    said = f"data: {len(learn):,} images to train on, {len(test):,} held out, {len(data.classes)} classes"
+    said = f"data: {len(learn):,} images to train on, {len(test):,} held out, {len(data.classes)} classes\n{data.classes_in_words()}"
     return launch(lambda: ClassificationTask(config, test), learn, options, compute, execution, said=said)
 
 

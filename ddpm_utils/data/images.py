@@ -10,10 +10,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ddpm_utils.errors import NotFinite
+from ddpm_utils.errors import NotFinite, printable
 
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
 ORIENTATION = 0x0112  # EXIF tag: which way up
+DIM = "dim"  # key in the info of an image from a 16-bit file that uses 12 bits at most
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class ImageSet:
     @property
     def channels(self) -> int:
         return self.images.shape[3]
+
+    def classes_in_words(self) -> str:
+        """ "classes: cat 12, dog 9": how many images each has; the first ten of many."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        shown = [f"{name} {n:,}" for name, n in zip(self.classes[:10], counts)]
+        more = [f"… ({len(self.classes) - 10} more)"] if len(self.classes) > 10 else []
+        return printable(f"classes: {', '.join(shown + more)}")
 
     @cached_property
     def digest(self) -> str:
@@ -79,16 +87,31 @@ def read_rgb(path: Path, min_side: int | None = None) -> Image.Image:
     with Image.open(path) as image:
         if min_side:
             image.draft("RGB", (2 * min_side, 2 * min_side))
+        is_deep = any(";16" in str(tile.args) for tile in image.tile)
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float64)
-            scale = 257 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 1
-            return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+            return _deep_to_rgb(image)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+        rgb = image.convert("RGB")
+        if is_deep and 0 < max(high for _, high in rgb.getextrema()) < 4096 >> 8:  # Pillow keeps the high bytes of colours
+            rgb.info[DIM] = True
+        return rgb
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    """Integers of 16 bits and floats as 8-bit RGB: divided by 257, floats up to 1 by 1 / 255; 32 bits up to 255 are taken as they are."""
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that aren't finite")
+    largest, is_16_bit = values.max(initial=0), image.mode.startswith("I;16")
+    scale = 257 if is_16_bit or largest > 255 else 1 / 255 if image.mode == "F" and largest <= 1 else 1
+    rgb = Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if is_16_bit and 0 < largest < 4096:
+        rgb.info[DIM] = True
+    return rgb
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:

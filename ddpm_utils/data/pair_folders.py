@@ -14,15 +14,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_utils.data.folders import decode_into_cache, is_hidden, list_images
+from ddpm_utils.data.folders import decoded_meta, find_images, warn_of_dim
 from ddpm_utils.data.images import ORIENTATION
+from ddpm_utils.data.listing import is_hidden, left_out_in_words
 from ddpm_utils.data.names import SPLITS
 from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio, spread
 from ddpm_utils.data.sources import DEFAULT_SIZE, download
 from ddpm_utils.data.synthetic.sets import count_and_seed
 from ddpm_utils.data.synthetic.wrinkles import synthetic_pairs
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.cache import cache_folder, fingerprint
+from ddpm_utils.runtime.cache import cache_folder, fingerprint, is_passing, seal, whole_files
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
 
 SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
@@ -141,17 +143,21 @@ def find_pair_folders(root: Path) -> tuple[Path, Path]:
 def match_files(source: Path, target: Path, skip_broken: bool = False, names: set[str] | None = None) -> tuple[list, list[str]]:
     """[(name, source file, target file)] in the order of their names, and the files without a partner (an InputError unless skip_broken).
 
-    names: if given, only these are looked for, and all must be there.
+    names: if given, only these are looked for, and all must be there. A line says which files of other kinds the folders hold.
     """
-    found = []
+    found, left_out = [], []
     for folder in (source, target):
         by_name: dict[str, Path] = {}
-        for path in list_images(existing_folder(folder))[0]:
+        images = find_images(existing_folder(folder))
+        left_out += images.left_out
+        for path in images.files:
             if by_name.setdefault(path.stem, path) != path:
                 raise InputError(
                     f"{str(folder)!r} holds two images named {path.stem!r}, {by_name[path.stem].name!r} is one; rename one of them"
                 )
         found.append({k: p for k, p in by_name.items() if names is None or k in names})
+    if left_out:
+        say(left_out_in_words(left_out))
     ours, theirs = found
     both = ours.keys() & theirs.keys()
     orphans = [str(path) for files in found for name, path in sorted(files.items()) if name not in both]
@@ -171,7 +177,18 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
 
 
 def pair_fault(source: Path, target: Path, least: int) -> str | None:
-    """What the headers of two image files say against them as a pair, or None. least: pixels that the short side must have."""
+    """As `header_fault`, with a file that can't be read now as one more fault."""
+    try:
+        return header_fault(source, target, least)
+    except OSError as error:
+        return f"{Path(error.filename or source).name} can't be read: {type(error).__name__}"
+
+
+def header_fault(source: Path, target: Path, least: int) -> str | None:
+    """What the headers of two image files say against them as a pair, or None. least: pixels that the short side must have.
+
+    OSError where the fault isn't the files' own and may pass.
+    """
     sizes, modes = [], []
     for path in (source, target):
         try:
@@ -181,6 +198,8 @@ def pair_fault(source: Path, target: Path, least: int) -> str | None:
         except Image.DecompressionBombError:
             return f"{path.name} has more than the {2 * Image.MAX_IMAGE_PIXELS:,} pixels that Pillow decodes; scale both images down"
         except Exception as error:  # damaged bytes make Pillow raise almost anything
+            if isinstance(error, OSError) and is_passing(error) and (path.exists() or not path.is_symlink()):
+                raise
             return f"{path.name} can't be read: {type(error).__name__}"
     (w, h), other = sizes
     if (w, h) != other:
@@ -206,25 +225,35 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
     paths = [source for _, source, _ in files] + [target for _, _, target in files]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     folder = cache_folder() / fingerprint(root, paths, size)
-    if not (folder / "pairs.json").exists():
-        faults = {name: fault for name, source, target in files if (fault := pair_fault(source, target, size))}
+    whole = whole_files(folder)
+    facts = json.loads((folder / "pairs.json").read_text()) if "pairs.json" in whole else None
+    if facts is None or facts["passing"]:
+        faults, passing = {}, False
+        for name, source, target in files:
+            try:
+                fault = header_fault(source, target, size)
+            except OSError as error:
+                fault, passing = f"{source.name} or its partner can't be read: {error.strerror}", True
+            if fault:
+                faults[name] = fault
         _refuse(faults, n, root, skip_broken)
-        if not (folder / "meta.json").exists():
-            decode_into_cache(folder, root, paths, size)
-        broken = json.loads((folder / "meta.json").read_text())["broken"]  # {relative path: why}
+        meta = decoded_meta(folder, whole, root, paths, size)
+        broken = meta["broken"]
         for name, *pair in files:
             for path in pair:
                 if (why := broken.get(str(path.relative_to(root)))) is not None:
                     faults.setdefault(name, f"{path.name} can't be read: {why}")
-        _compare(folder, [name not in faults for name, _, _ in files], faults)
-    facts = json.loads((folder / "pairs.json").read_text())
+        _compare(folder, [name not in faults for name, _, _ in files], faults, passing or meta["passing"])
+        facts = json.loads((folder / "pairs.json").read_text())
     _refuse(facts["faults"], n, root, skip_broken)
     if fault := direction_fault(facts["ratios"]):
         raise InputError(fault)
     images = np.load(folder / "images.npy", mmap_mode="r")
+    warn_of_dim(json.loads((folder / "meta.json").read_text()))
     sources, targets, masks = images[:n], images[n:], np.load(folder / "masks.npy", mmap_mode="r")
     if facts["faults"]:
-        print(f"skipping {len(facts['faults'])} pairs: {', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}")
+        names = f"{', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}"
+        say(f"skipping {len(facts['faults'])} pairs: {names}")
         kept = [i for i, (name, _, _) in enumerate(files) if name not in facts["faults"]]
         sources, targets, masks = sources[kept], targets[kept], masks[kept]
     return PairSet(targets, sources=sources, masks=masks)
@@ -238,8 +267,8 @@ def _refuse(faults: dict[str, str], n: int, root: Path, skip_broken: bool) -> No
         )
 
 
-def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
-    """Beside the decoded images: the change masks in masks.npy, faults and roughness ratios in pairs.json, which is written last."""
+def _compare(folder: Path, usable: list[bool], faults: dict[str, str], passing: bool) -> None:
+    """Beside the decoded images: the change masks in masks.npy; faults, whether some may pass, and roughness ratios in pairs.json."""
     images, n = np.load(folder / "images.npy", mmap_mode="r"), len(usable)
     ratios = []
     with atomic_path(folder / "masks.npy") as temporary:
@@ -251,4 +280,5 @@ def _compare(folder: Path, usable: list[bool], faults: dict[str, str]) -> None:
                     ratios.append(roughness_ratio(images[i], images[n + i], masks[i]))
         masks.flush()
     with atomic_path(folder / "pairs.json") as temporary:
-        temporary.write_text(json.dumps({"faults": faults, "ratios": ratios}))
+        temporary.write_text(json.dumps({"faults": faults, "ratios": ratios, "passing": passing}))
+    seal(folder)

@@ -62,7 +62,7 @@ def _prepare(source: Path, target: Path, out: Path, settings: PrepareSettings, s
     _remove_strangers(out, records)
     _write(out / "report.txt", report.encode())
     _save_png(out / "report.png", examples(out, records))
-    _write(out / SPLIT_FILE, json.dumps(split, indent=1, sort_keys=True, ensure_ascii=False).encode())
+    _write(out / SPLIT_FILE, json.dumps(split, indent=1, sort_keys=True).encode())  # ASCII: names may be no UTF-8
     return report
 
 
@@ -173,7 +173,7 @@ def _cut_one(name: str, source_file: Path, target_file: Path, out: Path, setting
 
 def _generator(seed: int, name: str) -> np.random.Generator:
     """Random numbers that depend on the seed and the photograph's name only."""
-    return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+    return np.random.default_rng([seed, *hashlib.sha256(os.fsencode(name)).digest()])
 
 
 def _finished(out: Path, name: str, pair: list[Path]) -> dict | None:
@@ -202,7 +202,7 @@ def _check_direction(records: dict[str, dict], majority: float = 0.5) -> None:
 def _split(records: dict[str, dict], settings: PrepareSettings) -> dict:
     """{"train": {photograph: its crops}, "test": …, "size", "seed"}: by photograph, so that no photograph has crops in both."""
     names = [name for name, record in records.items() if record["crops"]]
-    shuffled = sorted(names, key=lambda name: hashlib.sha256(f"{settings.seed} {name}".encode()).digest())
+    shuffled = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(f"{settings.seed} {name}")).digest())
     n_test = round(settings.test_share * len(names))
     if settings.test_share and len(names) > 1:
         n_test = min(max(n_test, 1), len(names) - 1)

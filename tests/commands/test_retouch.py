@@ -1,5 +1,6 @@
 """`python -m ddpm_utils retouch`: one photograph, a folder of them, and what is refused."""
 
+import os
 import shutil
 import sys
 
@@ -145,7 +146,7 @@ def test_a_broken_file_does_not_lose_the_others(model, folder, tmp_path, capsys)
     out, sheets = tmp_path / "out", tmp_path / "sheets"
     assert run(model, folder, "--out", out, "--side-by-side", sheets) == 1
     said = capsys.readouterr().out
-    assert "left alone: 1\n" in said
+    assert "left out: 1 .txt\n" in said
     assert "3 retouched, 1 failed\n  broken.jpg: " in said
     assert said.count("of the pixels changed") == 3
     written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
@@ -171,6 +172,38 @@ def test_what_is_done_stays_unless_asked(model, folder, capsys):
     assert run(model, folder, "--out", out, "--overwrite") == 0
     assert (out / "b.jpg").stat().st_mtime_ns > first[out / "b.jpg"]
     assert "3 retouched, 0 failed" in capsys.readouterr().out
+
+
+def test_linked_folders_are_followed_and_hidden_ones_are_not(model, image, tmp_path, capsys):
+    root, store = tmp_path / "photos", tmp_path / "store"
+    for name in ("a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/a.png", "._a.png", "phone/b.heic", "c.gif"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(root / name, format="PNG")
+    store.mkdir()
+    Image.fromarray(image[::-1]).save(store / "d.png")
+    (root / "linked").symlink_to(store)
+    (root / "linked" / "loop").symlink_to(root)
+    (root / "Thumbs.db").write_bytes(b"x")
+    out = tmp_path / "out"
+    assert run(model, root, "--out", out, "--strength", 0) == 0
+    said = capsys.readouterr().out
+    assert "left out: 1 .gif, 1 .heic (convert them to JPEG), 1 folder seen already by another name, 1 hidden\n" in said
+    assert "2 retouched, 0 failed" in said
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == ["a.png", "linked/d.png"]
+    assert np.array_equal(pixels(out / "linked" / "d.png"), image[::-1])
+
+
+def test_names_of_photographs_are_escaped(model, image, tmp_path, capsys):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in (b"\x1b[31mred\n.png", b"caf\xe9.png"):
+        Image.fromarray(image).save(tmp_path / "plain.png")
+        (tmp_path / "plain.png").rename(os.fsdecode(os.fsencode(root) + b"/" + name))
+    (root / "\x07.png").write_bytes(b"")
+    assert run(model, root, "--out", tmp_path / "out", "--strength", 0) == 1
+    said = capsys.readouterr().out
+    assert all(c.isprintable() or c in "\n\r" for c in said)
+    assert all(name in said for name in (r"\x1b[31mred\n.png: 0.0%", r"caf\udce9.png: 0.0%", r"\x07.png: failed"))
 
 
 def test_ctrl_c_leaves_what_is_finished(model, folder, tmp_path, monkeypatch, capsys):

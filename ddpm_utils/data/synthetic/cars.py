@@ -16,7 +16,7 @@ from ddpm_utils.data.synthetic.painting import Camera, Painting, cross
 from ddpm_utils.data.synthetic.sets import check_set, count_and_seed
 from ddpm_utils.data.synthetic.vehicles import BACKGROUND, CHROME, DARK, ROAD, SHAPES, TYPES, WHEELS, WINDOWS, Face, Wheel, build, disc
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.cache import cache_folder, filling
+from ddpm_utils.runtime.cache import cache_folder, filling, whole_files
 
 VERSION = 1  # raise it when other images are drawn: caches and shipped models name it
 SMALLEST = 16
@@ -66,8 +66,8 @@ def toy_cars(n: int, size: int, seed: int = 0) -> CarSet:
     """
     check_set("toy cars", n, size, seed, SMALLEST)
     folder = cache_folder() / f"cars-v{VERSION}-{n}x{size}-seed{seed}"
-    if not folder.exists():
-        with filling(folder, 8 * n * size * size, "labels.npy") as temporary:
+    if not whole_files(folder):
+        with filling(folder, 8 * n * size * size) as temporary:
             kinds = {"image": (np.uint8, (size, size, 3)), "segmentation": (np.uint8, (size, size)), "depth": (np.float32, (size, size))}
             stacks = {k: np.lib.format.open_memmap(temporary / f"{k}.npy", "w+", dtype, (n, *shape)) for k, (dtype, shape) in kinds.items()}
             labels = np.empty(n, np.int64)

@@ -30,7 +30,7 @@ from ddpm_utils.data.synthetic.garments import Scene, crop, still
 from ddpm_utils.data.synthetic.people import figure
 from ddpm_utils.data.synthetic.sets import check_set
 from ddpm_utils.errors import InputError
-from ddpm_utils.runtime.cache import cache_folder, filling
+from ddpm_utils.runtime.cache import cache_folder, filling, whole_files
 
 VERSION = 3  # raise it when other images are drawn: caches and shipped models name it
 SMALLEST = 16
@@ -195,14 +195,14 @@ def synthetic_pairs(n: int, size: int, seed: int = 0) -> PairSet:
     """
     check_set("wrinkle pairs", n, size, seed, SMALLEST)
     folder = cache_folder() / f"wrinkles-v{VERSION}-{n}x{size}-seed{seed}"
-    if not folder.exists():
+    if not whole_files(folder):
         _draw_into_cache(folder, n, size, seed)
     sources, targets, masks = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("sources", "targets", "masks"))
     return PairSet(images=targets, sources=sources, masks=masks)
 
 
 def _draw_into_cache(folder: Path, n: int, size: int, seed: int) -> None:
-    with filling(folder, 7 * n * size * size, "masks.npy") as temporary:
+    with filling(folder, 7 * n * size * size) as temporary:
         for name, shape in (("sources", (n, size, size, 3)), ("targets", (n, size, size, 3)), ("masks", (n, size, size))):
             np.lib.format.open_memmap(temporary / f"{name}.npy", "w+", bool if name == "masks" else np.uint8, shape).flush()
         chunks = [(temporary, range(start, min(start + CHUNK, n)), size, seed) for start in range(0, n, CHUNK)]

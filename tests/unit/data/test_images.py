@@ -7,9 +7,10 @@ import torch
 from image_folders import write
 from PIL import Image, ImageDraw
 
-from ddpm_utils.data.images import read_rgb, to_float, to_uint8
+from ddpm_utils.data.images import DIM, read_rgb, to_float, to_uint8
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
+from ddpm_utils.restoration.file_formats import _deep_png
 
 # --- kinds of file ---
 
@@ -141,3 +142,28 @@ def test_numbers_that_are_none_are_refused_and_never_black_pixels(value):
     x[1, 2, 3, 0] = value
     with pytest.raises(InputError, match="1 of 96 values of an image are NaN or infinite"):
         to_uint8(x)
+
+
+# --- files of 16 bits that use fewer ---
+
+
+@pytest.mark.parametrize(("largest", "is_dim"), [(0, False), (200, True), (4095, True), (4096, False), (65535, False)])
+def test_values_of_12_bits_in_a_16_bit_file_are_noticed_and_not_changed(tmp_path, largest, is_dim):
+    values = np.linspace(0, largest, 256).round().astype(np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    image = read_rgb(tmp_path / "deep.png")
+    assert (DIM in image.info) is is_dim
+    assert np.array_equal(np.asarray(image)[..., 0], (values / 257).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize(("largest", "is_dim"), [(4095, True), (4096, False)])
+def test_colours_of_12_bits_in_a_16_bit_file_are_noticed_too(tmp_path, largest, is_dim):
+    values = np.zeros((16, 16, 3), np.uint16)
+    values[3, 4, 1] = largest
+    (tmp_path / "deep.png").write_bytes(_deep_png(values))
+    assert (DIM in read_rgb(tmp_path / "deep.png").info) is is_dim
+
+
+def test_an_8_bit_image_may_be_as_dark_as_it_likes(tmp_path):
+    Image.fromarray(np.full((16, 16, 3), 3, np.uint8)).save(tmp_path / "dark.png")
+    assert DIM not in read_rgb(tmp_path / "dark.png").info

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from retouched import smoothed_pairs, truncate, write_pairs, write_png
 
+from ddpm_utils.data import folders, pair_folders
 from ddpm_utils.data.images import fit, read_rgb
 from ddpm_utils.data.pair_folders import load_pairs
 from ddpm_utils.data.pairs import change_mask
@@ -207,6 +208,41 @@ def test_a_load_that_was_cut_off_before_the_masks_is_completed(root, pairs, cach
     record.unlink()
     (record.parent / "masks.npy").write_bytes(b"half")
     assert (load_pairs(root, 32).masks == masks).all()
+
+
+@pytest.mark.parametrize("name", ["masks.npy", "pairs.json", "images.npy", "meta.json"])
+def test_damaged_masks_and_pixels_of_pairs_are_made_again(root, pairs, cache, capsys, name):
+    write_pairs(root, pairs)
+    first = load_pairs(root, 32)
+    digest, masks = first.digest, np.array(first.masks)
+    [path] = cache.rglob(name)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    again = load_pairs(root, 32)
+    assert again.digest == digest
+    assert np.array_equal(again.masks, masks)
+    assert f"its {name} isn't as it was written; it is made again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["the header", "the pixels"])
+def test_a_passing_error_of_a_pair_is_not_remembered(root, pairs, monkeypatch, where):
+    source, _ = write_pairs(root, pairs)
+    sick = sorted(source.iterdir())[1]
+    module, name = (pair_folders.Image, "open") if where == "the header" else (folders, "read_rgb")
+    well = getattr(module, name)
+
+    def failing(path, *args, **options):
+        if path == sick:
+            raise OSError(5, "Input/output error", str(path))
+        return well(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, failing)
+        with pytest.raises(InputError, match=r"can't be read.*Input/output error"):
+            load_pairs(root, 32)
+        assert len(load_pairs(root, 32, skip_broken=True)) == len(pairs) - 1
+    assert len(load_pairs(root, 32)) == len(pairs)
 
 
 def test_sources_count_in_the_digest(root, pairs):

@@ -277,3 +277,33 @@ def test_two_pairs_of_24_megapixels_fit_into_two_gigabytes(root, tmp_path, pairs
     kilobytes = int(done.stdout.splitlines()[-1]) / (1000 if sys.platform == "darwin" else 1)
     assert "2 pairs, 2 of them cut" in done.stdout
     assert kilobytes < 2e6
+
+
+# --- names and other files ---
+
+
+def test_names_that_are_no_utf8_are_cut_and_loaded_and_the_rest_is_counted_once(root, out, pairs, capsys):
+    folders = write_pairs(root, pairs[:3])
+    for folder in folders:
+        first = sorted(folder.iterdir())[0]
+        first.rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9" + os.fsencode(first.suffix)))
+        (folder / "notes.txt").write_text("x")
+        (folder / "a.heic").write_bytes(b"x")
+        (folder / "Thumbs.db").write_bytes(b"x")
+    prepare_pairs(*folders, out, SETTINGS)
+    assert capsys.readouterr().out == "left out: 2 .heic (convert them to JPEG), 2 .txt\n"
+    before = tree(out)
+    prepare_pairs(*folders, out, SETTINGS)
+    assert tree(out) == before
+    crops = json.loads((out / "split.json").read_text("utf-8"))
+    assert "caf\udce9" in crops["train"] | crops["test"]
+    assert sum(len(load_pairs(out, split=split)) for split in ("train", "test")) == sum((crops["train"] | crops["test"]).values())
+
+
+def test_a_link_to_nowhere_is_a_pair_to_skip(root, out, pairs):
+    folders = write_pairs(root, pairs[:3])
+    target = sorted(folders[1].iterdir())[1]
+    target.unlink()
+    target.symlink_to(root / "nothing.png")
+    assert "can't be read: FileNotFoundError" in refusal(*folders, out, SETTINGS)
+    assert "2 pairs" in prepare_pairs(*folders, out, SETTINGS, skip_broken=True)

@@ -370,6 +370,7 @@ BAD = {
     "moving.png": (several, "holds 2 images"),
     "gif.png": (lambda path: saved(path, "P", format="GIF"), "holds a GIF image"),
     "photo.gif": (lambda path: saved(path, "P"), "no photograph that can be retouched; they end in"),
+    "phone.heic": (lambda path: path.write_bytes(b"x"), "convert it to JPEG first"),
     "enormous.png": (enormous, "larger than 178 megapixels"),
 }
 
