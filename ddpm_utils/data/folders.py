@@ -232,7 +232,7 @@ def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int, an
 
 
 def warn_of_dim(meta: dict) -> None:
-    """Say that values of 12 bits or fewer lie in files of 16, which are scaled by their depth."""
+    """Say that values of 12 bits or fewer lie in files of 16 or more, which are scaled by their depth."""
     if dim := meta["dim"]:
         files = f"{len(dim)} 16-bit files hold" if len(dim) > 1 else "1 16-bit file holds"
         say(
