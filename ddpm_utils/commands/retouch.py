@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ddpm_utils.commands.arguments import add_device, add_fields, given, user_path
 from ddpm_utils.errors import InputError, printable
 from ddpm_utils.restoration.settings import RetouchSettings
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
             f"no photographs in {str(args.photograph)!r}; it should hold files that end in {', '.join(sorted(ENDINGS))}{words}"
         )
     if others:
-        print(left_out_in_words(others))
+        say(left_out_in_words(others))
     masks = {p.relative_to(args.mask).with_suffix(""): p for p in files_below(args.mask).files} if args.mask else {}
     jobs = []
     for name in names:

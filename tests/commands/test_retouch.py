@@ -200,6 +200,7 @@ def test_names_of_photographs_are_escaped(model, image, tmp_path, capsys):
         Image.fromarray(image).save(tmp_path / "plain.png")
         (tmp_path / "plain.png").rename(os.fsdecode(os.fsencode(root) + b"/" + name))
     (root / "\x07.png").write_bytes(b"")
+    (root / "a.\x1b]0;title\x07").write_bytes(b"")
     assert run(model, root, "--out", tmp_path / "out", "--strength", 0) == 1
     said = capsys.readouterr().out
     assert all(c.isprintable() or c in "\n\r" for c in said)
