@@ -7,6 +7,7 @@ it was. Nothing is sent anywhere.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -130,10 +131,10 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         raise InputError(f"--mask must be a folder with a mask for each photograph, there is no folder {str(args.mask)!r}")
     apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.mask) if folder]  # they may lie inside
     tree = files_below(args.photograph)
-    files = [p for p in tree.files if not any(folder in p.resolve().parents for folder in apart)]
+    files = [p for p in tree.files if not lies_in(p, apart)]
     names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS]
     others = [ending_in_words(p) for p in files if p.suffix.lower() not in ENDINGS]
-    others += [why for p, why in tree.left_out if not any(folder in p.resolve().parents for folder in apart)]
+    others += [why for p, why in tree.left_out if not lies_in(p, apart)]
     if not names:
         words = f" ({left_out_in_words(others)})" if others else ""
         raise InputError(
@@ -154,6 +155,11 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         if job.sheet:
             check_free(job.sheet, [], args.overwrite)
     return left
+
+
+def lies_in(path: Path, folders: list[Path]) -> bool:
+    """Whether this is, through links, in one of the folders; a link that leads in a circle is where it is."""
+    return any(folder in Path(os.path.realpath(path)).parents for folder in folders)
 
 
 def check_free(path: Path, inputs: list[Path | None], overwrite: bool) -> None:

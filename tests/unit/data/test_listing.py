@@ -78,8 +78,12 @@ def test_a_link_to_nowhere_is_a_broken_image(root, photographs, capsys):
     (root / "gone.png").symlink_to(root.parent / "nothing.png")
     with pytest.raises(InputError, match=r"1 of 4 images .*'gone.png' \(FileNotFoundError.*--skip-broken"):
         load_images(root, size=8)
+    (root / "circle.png").symlink_to("circle.png")
     assert len(load_images(root, size=8, skip_broken=True)) == 3
-    assert "skipping 1 broken images: gone.png" in capsys.readouterr().out
+    assert "skipping 2 broken images: circle.png, gone.png" in capsys.readouterr().out
+    write(root.parent / "nothing.png", photographs[3])
+    (root / "circle.png").unlink()
+    assert len(load_images(root, size=8)) == 4, "what is there now is seen"
 
 
 # --- kinds ---
