@@ -27,6 +27,8 @@ def write_splits(root, photographs, *folders):
         (("train2017", "val2017"), 1, 2),
         (("train_images", "test_images"), 1, 2),
         (("train set", "test"), 1, 2),
+        (("seg_train", "seg_test", "seg_pred"), 1, 2),
+        (("unlabelled", "train", "test"), 2, 3),
         (("set/train/train", "set/test/test"), 1, 2),
     ],
 )
