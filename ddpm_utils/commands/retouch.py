@@ -7,6 +7,7 @@ it was. Nothing is sent anywhere.
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from ddpm_utils.commands.arguments import add_device, add_fields, given, user_path
 from ddpm_utils.errors import InputError, printable
 from ddpm_utils.restoration.settings import RetouchSettings
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
 
 if TYPE_CHECKING:
@@ -129,17 +131,17 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         raise InputError(f"--mask must be a folder with a mask for each photograph, there is no folder {str(args.mask)!r}")
     apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.mask) if folder]  # they may lie inside
     tree = files_below(args.photograph)
-    files = [p for p in tree.files if not any(folder in p.resolve().parents for folder in apart)]
+    files = [p for p in tree.files if not lies_in(p, apart)]
     names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS]
     others = [ending_in_words(p) for p in files if p.suffix.lower() not in ENDINGS]
-    others += [why for p, why in tree.left_out if not any(folder in p.resolve().parents for folder in apart)]
+    others += [why for p, why in tree.left_out if not lies_in(p, apart)]
     if not names:
         words = f" ({left_out_in_words(others)})" if others else ""
         raise InputError(
             f"no photographs in {str(args.photograph)!r}; it should hold files that end in {', '.join(sorted(ENDINGS))}{words}"
         )
     if others:
-        print(left_out_in_words(others))
+        say(left_out_in_words(others))
     masks = {p.relative_to(args.mask).with_suffix(""): p for p in files_below(args.mask).files} if args.mask else {}
     jobs = []
     for name in names:
@@ -153,6 +155,11 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         if job.sheet:
             check_free(job.sheet, [], args.overwrite)
     return left
+
+
+def lies_in(path: Path, folders: list[Path]) -> bool:
+    """Whether this is, through links, in one of the folders; a link that leads in a circle is where it is."""
+    return any(folder in Path(os.path.realpath(path)).parents for folder in folders)
 
 
 def check_free(path: Path, inputs: list[Path | None], overwrite: bool) -> None:

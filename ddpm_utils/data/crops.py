@@ -63,7 +63,7 @@ def without_bars(source: np.ndarray, target: np.ndarray) -> tuple[int, int, int,
     for brightest in (rows, columns):
         bright = np.flatnonzero(brightest > BAR_LEVEL)
         if not len(bright):
-            raise InputError("it is black all over")
+            raise InputError("it is black all over; if its files of 16 bits hold values of 12, scale them by 16")
         bounds += [int(bright[0]), int(bright[-1]) + 1]
     return tuple(bounds)
 

@@ -132,17 +132,20 @@ def _labels(root: Path, files: list[Path]) -> tuple[np.ndarray | None, tuple[str
 def _splits(root: Path, images: list[Path], level: int) -> dict[str, str]:
     """{folder: "train", "val" or "test"} if all folders with images are named like splits, also as in seg_train and seg_test; else {}.
 
-    level: 0 for the folders in `root`, 1 for those in its class folders.
+    level: 0 for the folders in `root`, of which some may be "" (seg_pred) beside train and another split; 1 for those in its class folders.
     """
     parts = [path.relative_to(root).parts for path in images]
     if any(len(part) < level + 2 for part in parts):
         return {}
     matches = {name: SPLIT_NAME.fullmatch(name.lower()) for name in {part[level] for part in parts}}
-    if None in matches.values():
+    if None in matches.values() and level == 1:
         return {}
-    splits = {name: SPLIT_WORDS[match[2]] for name, match in sorted(matches.items())}
-    alike = len({match.group(1, 3) for match in matches.values()}) == 1  # freight train and passenger train are no splits
-    return splits if alike or ("train" in splits.values() and len(set(splits.values())) > 1) else {}
+    splits = {name: SPLIT_WORDS[match[2]] if match else "" for name, match in sorted(matches.items())}
+    kinds = set(splits.values()) - {""}
+    if "train" in kinds and len(kinds) > 1:
+        return splits
+    alike = None not in matches.values() and len({match.group(1, 3) for match in matches.values()}) == 1
+    return splits if alike else {}  # freight train and passenger train are none
 
 
 def _choose_split(root: Path, splits: dict[str, str], wanted: str) -> tuple[str, str]:
@@ -232,7 +235,7 @@ def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int, an
 
 
 def warn_of_dim(meta: dict) -> None:
-    """Say that values of 12 bits or fewer lie in files of 16, which are scaled by their depth."""
+    """Say that values of 12 bits or fewer lie in files of 16 or more, which are scaled by their depth."""
     if dim := meta["dim"]:
         files = f"{len(dim)} 16-bit files hold" if len(dim) > 1 else "1 16-bit file holds"
         say(

@@ -14,7 +14,7 @@ from ddpm_utils.errors import NotFinite, printable
 
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
 ORIENTATION = 0x0112  # EXIF tag: which way up
-DIM = "dim"  # key in the info of an image from a 16-bit file that uses 12 bits at most
+DIM = "dim"  # key in the info of an image from a file of 16 bits or more that uses 12 at most
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def read_rgb(path: Path, min_side: int | None = None) -> Image.Image:
     with Image.open(path) as image:
         if min_side:
             image.draft("RGB", (2 * min_side, 2 * min_side))
-        is_deep = any(";16" in str(tile.args) for tile in image.tile)
+        is_deep = ";16" in str(image.tile)
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":
@@ -106,10 +106,10 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it holds values that aren't finite")
-    largest, is_16_bit = values.max(initial=0), image.mode.startswith("I;16")
-    scale = 257 if is_16_bit or largest > 255 else 1 / 255 if image.mode == "F" and largest <= 1 else 1
+    largest = values.max(initial=0)
+    scale = 257 if image.mode.startswith("I;16") or largest > 255 else 1 / 255 if image.mode == "F" and largest <= 1 else 1
     rgb = Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if is_16_bit and 0 < largest < 4096:
+    if scale == 257 and 0 < largest < 4096:
         rgb.info[DIM] = True
     return rgb
 

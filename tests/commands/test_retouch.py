@@ -184,10 +184,11 @@ def test_linked_folders_are_followed_and_hidden_ones_are_not(model, image, tmp_p
     (root / "linked").symlink_to(store)
     (root / "linked" / "loop").symlink_to(root)
     (root / "Thumbs.db").write_bytes(b"x")
+    (root / "circle").symlink_to("circle")
     out = tmp_path / "out"
     assert run(model, root, "--out", out, "--strength", 0) == 0
     said = capsys.readouterr().out
-    assert "left out: 1 .gif, 1 .heic (convert them to JPEG), 1 folder seen already by another name, 1 hidden\n" in said
+    assert "left out: 1 .gif, 1 .heic (convert them to JPEG), 1 folder seen already by another name, 1 hidden, 1 link to nowhere\n" in said
     assert "2 retouched, 0 failed" in said
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == ["a.png", "linked/d.png"]
     assert np.array_equal(pixels(out / "linked" / "d.png"), image[::-1])
@@ -200,6 +201,7 @@ def test_names_of_photographs_are_escaped(model, image, tmp_path, capsys):
         Image.fromarray(image).save(tmp_path / "plain.png")
         (tmp_path / "plain.png").rename(os.fsdecode(os.fsencode(root) + b"/" + name))
     (root / "\x07.png").write_bytes(b"")
+    (root / "a.\x1b]0;title\x07").write_bytes(b"")
     assert run(model, root, "--out", tmp_path / "out", "--strength", 0) == 1
     said = capsys.readouterr().out
     assert all(c.isprintable() or c in "\n\r" for c in said)

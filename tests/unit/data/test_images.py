@@ -164,6 +164,16 @@ def test_colours_of_12_bits_in_a_16_bit_file_are_noticed_too(tmp_path, largest, 
     assert (DIM in read_rgb(tmp_path / "deep.png").info) is is_dim
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+@pytest.mark.parametrize(("largest", "is_dim"), [(255, False), (4095, True), (4096, False)])
+def test_whole_numbers_of_32_bits_and_floats_are_taken_for_16_bits_above_255(tmp_path, dtype, largest, is_dim):
+    values = np.linspace(0, largest, 256).round().astype(dtype).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    image = read_rgb(tmp_path / "deep.tif")
+    assert (DIM in image.info) is is_dim
+    assert np.array_equal(np.asarray(image)[..., 0], (values / (1 if largest == 255 else 257)).round().astype(np.uint8))
+
+
 def test_an_8_bit_image_may_be_as_dark_as_it_likes(tmp_path):
     Image.fromarray(np.full((16, 16, 3), 3, np.uint8)).save(tmp_path / "dark.png")
     assert DIM not in read_rgb(tmp_path / "dark.png").info

@@ -8,6 +8,7 @@ import pytest
 from image_folders import write, write_all
 from PIL import Image, features
 
+from ddpm_utils.data.images import read_rgb
 from ddpm_utils.data.listing import files_below, image_endings
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
@@ -77,8 +78,12 @@ def test_a_link_to_nowhere_is_a_broken_image(root, photographs, capsys):
     (root / "gone.png").symlink_to(root.parent / "nothing.png")
     with pytest.raises(InputError, match=r"1 of 4 images .*'gone.png' \(FileNotFoundError.*--skip-broken"):
         load_images(root, size=8)
+    (root / "circle.png").symlink_to("circle.png")
     assert len(load_images(root, size=8, skip_broken=True)) == 3
-    assert "skipping 1 broken images: gone.png" in capsys.readouterr().out
+    assert "skipping 2 broken images: circle.png, gone.png" in capsys.readouterr().out
+    write(root.parent / "nothing.png", photographs[3])
+    (root / "circle.png").unlink()
+    assert len(load_images(root, size=8)) == 4, "what is there now is seen"
 
 
 # --- kinds ---
@@ -95,6 +100,26 @@ def test_every_kind_that_pillow_opens_is_read(root, photographs, ending):
     images = load_images(root, size=64)
     assert np.array_equal(images.images[0], expected)
     assert np.abs(images.images[0].mean((0, 1)) - photographs[0][:64, :64].mean((0, 1))).max() < 4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_all_that_pillow_writes_in_whatever_mode_is_read(tmp_path, photographs):
+    picture = Image.fromarray(photographs[0][:32, :32])
+    modes = {m: picture.convert(m) for m in ("RGB", "L", "P", "1", "RGBA", "CMYK", "YCbCr")}
+    modes |= {m: picture.convert("L").convert(m) for m in ("I;16", "I", "F")} | {
+        m: picture.convert("RGBA").convert(m) for m in ("LA", "PA")
+    }
+    written = 0
+    for ending in sorted(image_endings()):
+        for mode, image in modes.items():
+            path = tmp_path / f"{mode.replace(';', '')}{ending}"
+            try:
+                image.save(path)
+            except Exception:  # not in this mode, or not at all
+                continue
+            assert read_rgb(path, 8).mode == "RGB", path.name
+            written += 1
+    assert written > 150
 
 
 def test_of_an_animation_the_first_frame_is_taken(root):

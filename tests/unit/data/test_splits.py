@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from image_folders import write_all
 
+from ddpm_utils.data.pair_folders import match_files
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 
@@ -26,6 +27,8 @@ def write_splits(root, photographs, *folders):
         (("train2017", "val2017"), 1, 2),
         (("train_images", "test_images"), 1, 2),
         (("train set", "test"), 1, 2),
+        (("seg_train", "seg_test", "seg_pred"), 1, 2),
+        (("unlabelled", "train", "test"), 2, 3),
         (("set/train/train", "set/test/test"), 1, 2),
     ],
 )
@@ -93,6 +96,18 @@ def test_what_lies_in_other_splits_is_not_counted_as_left_out(root, photographs,
     (root / "train" / "b.csv").write_bytes(b"x")
     load_images(root, size=8)
     assert capsys.readouterr().out.splitlines()[1:] == ["left out: 1 .csv"]
+
+
+def test_splits_inside_the_folders_of_pairs_are_said_too(root, photographs, capsys):
+    for side, change in (("before", 0), ("after", 60)):
+        for split in ("train", "test"):
+            write_all(
+                root / side / split, [np.minimum(p, 195) + np.uint8(change) for p in photographs[: 2 if split == "train" else 3]], ".png"
+            )
+    files, orphans = match_files(root / "before", root / "after")
+    assert [(name, source.parent.name, target.parent.name) for name, source, target in files] == [(n, "train", "train") for n in "01"]
+    assert not orphans
+    assert capsys.readouterr().out.count("only 'train' is used") == 2
 
 
 # --- dim files ---
