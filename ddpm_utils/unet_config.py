@@ -23,7 +23,7 @@ class UNetConfig:
         (1, 2, 2, 2), "times width at each level; the resolution halves from level to level", within="[1, inf)", at_most=64
     )
     blocks: int = setting(2, "residual blocks a level in the encoder; the decoder has one more", within="[1, inf)", at_most=32)
-    attention: tuple[int, ...] = setting((16,), "resolutions with self-attention", within="[1, inf)", at_most=4096)
+    attention: tuple[int, ...] = setting((16,), "resolutions with self-attention", within="[0, inf)", at_most=4096)
     middle_attention: bool = True
     head_channels: int | None = setting(None, within="[1, inf)", at_most=2**20)  # channels of an attention head; None: one head
     groups: int = setting(32, within="[1, inf)", at_most=2**20)  # of GroupNorm

@@ -95,7 +95,7 @@ class Session:
         try:
             self.open()
             reason = self.run()
-        except Diverged as error:
+        except (Diverged, NotFinite) as error:
             return self.close("failed", f"{error}; the last good state is {self.good}; lower --lr, or look at the images")
         return self.close("stopped" if reason else "done", reason or f"all {self.trainer.config.epochs} epochs are trained")
 
