@@ -117,8 +117,8 @@ def first(tmp_path_factory, python):
 def test_a_first_session_leaves_all_that_the_next_one_and_people_need(first):
     assert first.code == 0, first.err
     assert first.files() == [
-        *("report.html", "run/log.jsonl", "run/loss.png", "run/model.safetensors", "run/samples/step-0000002.png"),
-        *("run/run.json", "run/state-00000002.pt", "run/status.json", "status.json"),
+        *("report.html", "run/log.jsonl", "run/loss.png", "run/model.safetensors", "run/run.json"),
+        *("run/samples/step-0000002.png", "run/state-00000002.pt", "run/status.json", "status.json"),
     ]
     status = first.status
     assert (status["status"], status["session"], status["epoch"], status["epochs"], status["steps"]) == ("stopped", 1, 1.0, 4, 8)
