@@ -252,6 +252,13 @@ def test_the_latest_of_several_sessions_of_the_chain_goes_on(kernel, mounted):
     assert [s["session"] for s in kernel.take_up_chain()] == [1]
 
 
+def test_the_lock_of_a_session_that_was_killed_is_not_carried_into_the_next(kernel, mounted):
+    (mounted / "run" / ".lock").write_text("7 the-machine-of-then\n")
+    kernel.take_up_chain()
+    assert (kernel.RUN / "run.json").exists()
+    assert not (kernel.RUN / ".lock").exists()
+
+
 def test_a_session_that_left_no_checkpoint_is_no_start(kernel, mounted):
     status = json.loads((mounted / "status.json").read_text())
     (mounted / "status.json").write_text(json.dumps({**status, "state": None, "files": {}}))
