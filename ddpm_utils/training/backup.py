@@ -16,7 +16,7 @@ from pathlib import Path
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import LOCK, atomic_write
-from ddpm_utils.training.checkpoints import list_states, read_state
+from ddpm_utils.training.checkpoints import SET_ASIDE, list_states, read_state
 
 RUN_FILE = "run.json"  # {"id": …}, written once
 PARTS = (RUN_FILE, "state-*", "log.jsonl", "status.json", "loss.png", "*.safetensors", "samples", "snapshots")  # what a run writes
@@ -32,12 +32,23 @@ def mirror(run: Path, copy: Path) -> None:
     """
     refuse_loss(run, copy, "choose another --copy-to")
     states = list_states(run)
-    copy_files([*states, *other_files(run)], run, copy)
+    kept = set_aside_alike(run, copy)
+    copy_files([*states, *(path for path in other_files(run) if copy / path.relative_to(run) not in kept)], run, copy)
     names = {path.name for path in states}
     for path in list_states(copy):
         if states and path.name not in names:
             os.truncate(path, 0)  # Drive's bin keeps what is deleted, and counts it
             path.unlink()
+
+
+def set_aside_alike(run: Path, copy: Path) -> list[Path]:
+    """Set aside in `copy` what `run` has set aside; returns what lies there so. It may be whole where the run's is damaged."""
+    places = [copy / path.name for path in run.glob(f"state-*{SET_ASIDE}")]
+    for place in places:
+        state = place.with_suffix(".pt")
+        if state.exists() and not place.exists():
+            state.rename(place)
+    return [place for place in places if place.exists()]
 
 
 def bring_back(copy: Path, run: Path) -> None:
@@ -160,7 +171,8 @@ def refuse_loss(source: Path, target: Path, advice: str) -> None:
     if not is_same_run(source, target):
         raise InputError(f"{str(target)!r} holds another run ({held[0].name}) than {str(source)!r}; {advice}")
     here = saved_step(source)
-    there = max(saved_step(target), step_of(str(read_fields(target / "status.json").get("state"))))
+    states = [path.name for path in list_states(target)]
+    there = max(map(step_of, [*states, str(read_fields(target / "status.json").get("state"))]))
     if there > here:
         raise InputError(f"{str(target)!r} holds step {there} of this run, {str(source)!r} only step {here}; {advice}")
 

@@ -24,6 +24,7 @@ from ddpm_utils.training.trainer import Trainer
 
 STATE_FORMAT = 3  # raised when the meaning of a state file changes; 2 had all settings of all tasks in one list, and is read
 READABLE = (2, STATE_FORMAT)
+SET_ASIDE = ".set-aside"  # in place of .pt
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -95,7 +96,7 @@ def load_newest(trainer: Trainer, folder: Path) -> tuple[Path, dict]:
 def set_aside_newer(folder: Path, path: Path) -> list[Path]:
     """Rename the states after `path`, which a run that goes on from it would otherwise take for its own; returns their new names."""
     newer = [p for p in list_states(folder) if p.name > Path(path).name]
-    return [p.rename(p.with_suffix(".set-aside")) for p in newer]
+    return [p.rename(p.with_suffix(SET_ASIDE)) for p in newer]
 
 
 def load_state(trainer: Trainer, path: Path) -> dict:

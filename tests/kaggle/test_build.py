@@ -117,8 +117,8 @@ def first(tmp_path_factory, python):
 def test_a_first_session_leaves_all_that_the_next_one_and_people_need(first):
     assert first.code == 0, first.err
     assert first.files() == [
-        *("report.html", "run/log.jsonl", "run/loss.png", "run/model.safetensors", "run/samples/step-0000002.png"),
-        *("run/run.json", "run/state-00000002.pt", "run/status.json", "status.json"),
+        *("report.html", "run/log.jsonl", "run/loss.png", "run/model.safetensors", "run/run.json"),
+        *("run/samples/step-0000002.png", "run/state-00000002.pt", "run/status.json", "status.json"),
     ]
     status = first.status
     assert (status["status"], status["session"], status["epoch"], status["epochs"], status["steps"]) == ("stopped", 1, 1.0, 4, 8)
@@ -250,6 +250,13 @@ def test_the_latest_of_several_sessions_of_the_chain_goes_on(kernel, mounted):
     status = json.loads((old / "status.json").read_text())
     (old / "status.json").write_text(json.dumps({**status, "step": 1, "session": 7, "history": []}))
     assert [s["session"] for s in kernel.take_up_chain()] == [1]
+
+
+def test_the_lock_of_a_session_that_was_killed_is_not_carried_into_the_next(kernel, mounted):
+    (mounted / "run" / ".lock").write_text("7 the-machine-of-then\n")
+    kernel.take_up_chain()
+    assert (kernel.RUN / "run.json").exists()
+    assert not (kernel.RUN / ".lock").exists()
 
 
 def test_a_session_that_left_no_checkpoint_is_no_start(kernel, mounted):

@@ -174,6 +174,16 @@ def test_going_on_from_an_older_state_keeps_the_later_one_in_the_copy_too(tmp_pa
     assert (drive / newest.name).with_suffix(".set-aside").read_bytes() == later
 
 
+def test_a_whole_state_in_the_copy_outlives_the_damaged_one_that_the_run_sets_aside(tmp_path):
+    out, drive = tmp_path / "out", tmp_path / "drive"
+    train(out, "--copy-to", drive, "--max-epochs", 2)
+    older, newest = list_states(out)
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:1000])
+    assert train(out, "--copy-to", drive, "--resume", older) == 0
+    assert (drive / newest.name).with_suffix(".set-aside").read_bytes() == whole
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "log.jsonl", "loss.png", "samples/step-0000001.png"])
 @pytest.mark.parametrize("resume", [False, True])
 def test_what_another_run_left_is_kept_without_its_states_too(tmp_path, capsys, name, resume):

@@ -316,6 +316,16 @@ def test_of_two_that_start_together_the_second_is_refused_when_its_images_are_re
     assert not list(tmp_path.iterdir())
 
 
+def test_of_several_processes_the_first_looks_for_all(tmp_path, monkeypatch):
+    options = SessionOptions(out=tmp_path / "out", resume=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    session.check_folder(options, "model.safetensors")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(InputError, match="no state to resume from"):
+        session.check_folder(options, "model.safetensors")
+
+
 def test_a_finished_run_is_neither_overwritten_nor_shortened(tmp_path, capsys):
     run(tmp_path, "--epochs", 3)
     assert main(["train", *TINY, "--out", str(tmp_path), "--epochs", "2", "--resume"]) == 2
