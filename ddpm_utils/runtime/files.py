@@ -148,11 +148,10 @@ def _let_go(path: Path, descriptor: int) -> None:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below `folder`, also while some of them come and go."""
+    """Bytes of all files below `folder`, also while some of them, or it, come and go."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for below, _, names in os.walk(folder):  # which passes over a folder that has gone; Path.rglob raises
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(below, name)).st_size
     return total

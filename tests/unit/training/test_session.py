@@ -22,9 +22,8 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import folder_bytes, locked
 from ddpm_utils.training import session
 from ddpm_utils.training.checkpoints import list_states, save_rotated
-from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes, state_bytes
-from ddpm_utils.training.options import Limits, SessionOptions
-from ddpm_utils.training.plan import plan_sessions
+from ddpm_utils.training.limits import Stopper, disk_bytes, state_bytes
+from ddpm_utils.training.options import SessionOptions
 from ddpm_utils.training.session import train
 from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.trainer import Trainer
@@ -126,18 +125,6 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     assert run(tmp_path, "--epochs", 2, "--max-hours", 1000)["status"] == "done"
 
 
-def test_predictions_stop_before_an_epoch_that_would_not_fit():
-    stopper = Stopper(Limits(max_hours=1.0), started=time.monotonic() - 2928)  # 600 s are left of 98 %
-    stopper.step_seconds.extend([10.0] * 5)
-    stopper.saved(5.0)
-    assert stopper.why_stop_now() is None
-    assert stopper.why_stop_after_epoch(50, is_last=False) is None  # 1.1 (500 + 5) s
-    assert "next epoch" in stopper.why_stop_after_epoch(55, is_last=False)
-    assert stopper.why_stop_after_epoch(55, is_last=True) is None
-    stopper.started -= 585
-    assert "1 hours is near" in stopper.why_stop_now()
-
-
 MANY = ["--epochs", "120", "--log-every", "1"]
 
 
@@ -150,17 +137,15 @@ def many_epochs(few, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(few, tmp_path, many_epochs, name):
+def test_a_signal_saves_and_exits_cleanly(few, tmp_path, many_epochs, name):
     cut = tmp_path / "cut"
     command = [sys.executable, "-m", "ddpm_utils", "train", *few, *MANY, "--out", str(cut)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in process.stdout:
         if line.startswith("step 20 "):
             break
-    started = time.monotonic()
     process.send_signal(getattr(signal, name))
-    rest, _ = process.communicate(timeout=60)
-    assert time.monotonic() - started < 10
+    rest, _ = process.communicate()
     assert process.returncode == 0, rest
     status = json.loads((cut / "status.json").read_text())
     assert status["status"] == "stopped"
@@ -168,6 +153,21 @@ def test_a_signal_saves_and_exits_cleanly_within_ten_seconds(few, tmp_path, many
     assert status["step"] >= 20
     assert main(["train", *few, *MANY, "--out", str(cut), "--resume"]) == 0
     assert files_equal(many_epochs, cut)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_no_step_is_begun_after_a_signal(tmp_path, digits, monkeypatch, name):
+    real = Trainer.train_step
+
+    def meets_a_signal(trainer):
+        if trainer.step == 6:
+            signal.raise_signal(getattr(signal, name))
+        return real(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", meets_a_signal)
+    status = train(GenerationTask(CONFIG), digits, SessionOptions(out=tmp_path))
+    assert (status["status"], status["reason"], status["step"]) == ("stopped", f"received {name}", 7)
+    assert list_states(tmp_path)[-1].name == "state-00000007.pt"
 
 
 def test_signals_are_handled_as_before_once_a_session_is_over(tmp_path, digits):
@@ -349,15 +349,6 @@ def test_resume_without_a_state_is_refused_and_never_starts_from_scratch(tmp_pat
     assert not (tmp_path / "none").exists()
 
 
-def test_a_disk_that_is_too_small_is_refused_with_the_numbers(tmp_path):
-    needed = disk_bytes(60_000_000, 1, 2, 0)
-    assert 2 * 16.2 * 60e6 < needed < 2.3e9
-    with pytest.raises(InputError, match=r"2\.22 GB, more than --max-disk-gb 2"):
-        check_disk(needed, Limits(max_disk_gb=2), tmp_path)
-    with pytest.raises(InputError, match="GB free"):
-        check_disk(10**16, Limits(), tmp_path / "not" / "there")
-
-
 def test_a_state_is_as_large_as_predicted(tmp_path, digits):
     for sigmas in ((), (0.05, 0.1)):
         trainer = Trainer(GenerationTask(replace(CONFIG, ema_sigmas=sigmas, network=replace(CONFIG.network, width=32))), digits)
@@ -379,47 +370,3 @@ def test_snapshots_of_a_run_are_rebuilt_into_a_model_by_the_ema_command(tmp_path
         assert main(["ema", str(tmp_path), *words]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert main(["ema", str(tmp_path / "nowhere"), "--sigma", "0.1"]) == 2
-
-
-# --- plans ---
-
-
-def test_a_plan_covers_every_epoch_once_within_all_limits():
-    sessions = plan_sessions(epochs=100, seconds_per_epoch=480, session_hours=12, weekly_hours=30, disk_gb=20, parameters=60e6)
-    assert [e for s in sessions for e in range(s.first_epoch, s.last_epoch + 1)] == list(range(1, 101))
-    assert all(s.hours <= 12 for s in sessions)
-    assert all(s.disk_gb <= 20 for s in sessions)
-
-
-def test_a_plan_waits_for_the_next_week():
-    sessions = plan_sessions(epochs=100, seconds_per_epoch=2400, session_hours=12, weekly_hours=30)
-    weeks = {s.week for s in sessions}
-    assert len(weeks) == 3
-    for week in weeks:
-        assert sum(s.hours for s in sessions if s.week == week) <= 30
-    assert sum(s.last_epoch - s.first_epoch + 1 for s in sessions) == 100
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"seconds_per_epoch": 13 * 3600}, "more than a session of 12 h"),
-        ({"weekly_hours": 0.2}, "more than a week of 0.2 h"),
-        ({"parameters": 1e9}, "more than the disk of 20 GB"),
-        ({"epochs": 0}, "epochs must be above 0"),
-        ({"disk_gb": float("nan")}, "disk_gb must be above 0, got nan"),
-    ],
-)
-def test_a_plan_that_can_not_fit_is_refused(changes, words):
-    with pytest.raises(InputError, match=words):
-        plan_sessions(**{"epochs": 100, "seconds_per_epoch": 480} | changes)
-
-
-def test_plan_and_doctor_commands_print_their_tables(capsys):
-    assert main(["plan", "--epochs", "100", "--seconds-per-epoch", "480", "--params", "60e6"]) == 0
-    out = capsys.readouterr().out
-    assert "T4 x2" in out
-    assert "P100" in out
-    assert "1-80" in out
-    assert main(["doctor"]) == 0
-    assert "computes" in capsys.readouterr().out
