@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}  # Pillow registers them, but can't draw them by itself
+NOT_IMAGES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}  # Pillow registers them, but can't draw them by itself
 LEFT_BEHIND = {"thumbs.db", "desktop.ini", ".ds_store", "__macosx"}  # by computers, in any folder: not worth a word
 ADVICE = dict.fromkeys((".heic", ".heif", ".hif"), "convert them to JPEG")  # photographs that Pillow can't open
 SHOWN = 8  # kinds of files that a line names
@@ -25,14 +25,14 @@ class Tree(NamedTuple):
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Endings, in lower case, of every kind of picture that this Pillow opens."""
+    """Endings, in lower case, of every kind of image that this Pillow opens."""
     Image.init()
-    kinds = (Image.OPEN.keys() | {"MPO"}) - NO_PICTURES  # MPO is a JPEG with another behind it, opened as one
+    kinds = (Image.OPEN.keys() | {"MPO"}) - NOT_IMAGES  # MPO is a JPEG with another behind it, opened as one
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in kinds)
 
 
 def is_image(path: Path) -> bool:
-    """Whether it is named like a picture that Pillow opens."""
+    """Whether it is named like an image that Pillow opens."""
     return path.suffix.lower() in image_endings()
 
 
