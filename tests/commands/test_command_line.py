@@ -75,6 +75,7 @@ def test_training_writes_a_log_a_state_a_model_a_curve_and_samples(digits_run):
         "state-00000007.pt",
         "model.safetensors",
         "loss.png",
+        "run.json",
         "status.json",
         "samples",
         "samples/step-0000005.png",
