@@ -65,9 +65,14 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8, or have letters that a terminal lacks
     args = build_parser(words[:1]).parse_args([_with_hyphens(word) for word in words])
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
+        return code
     except InputError as error:
         return _refuse(str(error))
+    except BrokenPipeError:  # `… | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 128 + 13  # as a shell reports SIGPIPE
     except OSError as error:  # a full disk, a folder that may not be written to
         return _refuse(f"{error.filename or 'files'} can't be read or written: {error.strerror or error}")
     except KeyboardInterrupt:
