@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.console import say
-from ddpm_utils.runtime.files import atomic_write
+from ddpm_utils.runtime.files import atomic_path
 
 SUMS = "checksums.json"
 
@@ -76,15 +76,18 @@ def filling(folder: Path, need: int, anew: bool = False) -> Iterator[Path]:
 
 
 def seal(folder: Path) -> None:
-    """Write every file of an entry to the disk, and then its size and SHA-256 into the list that `whole_files` checks."""
+    """Write every file of an entry to the disk, and then its size and SHA-256 into the list that `whole_files` checks.
+
+    Several processes may do so at once, with the same files.
+    """
     sums = {}
     for path in sorted(folder.iterdir()):
         if path.name != SUMS and not path.name.startswith("."):
             sums[path.name] = _size_and_sum(path)
             with open(path, "rb+") as file:
                 os.fsync(file.fileno())
-    with atomic_write(folder / SUMS) as file:
-        file.write(json.dumps(sums).encode())
+    with atomic_path(folder / SUMS) as temporary:
+        temporary.write_text(json.dumps(sums))
 
 
 def whole_files(folder: Path) -> set[str]:
