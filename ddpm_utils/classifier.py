@@ -49,9 +49,6 @@ class NoisyClassifier(nn.Module):
         return self(x_t, t).log_softmax(1)
 
 
-# --- training ---
-
-
 # --- files ---
 
 

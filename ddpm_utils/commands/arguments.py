@@ -85,8 +85,20 @@ def add_skip_broken(parser, what: str = "images") -> None:
     parser.add_argument("--skip-broken", action="store_true", help=f"go on without the {what} that can't be read, instead of stopping")
 
 
+def add_target_path(parser) -> None:
+    parser.add_argument("--target-path", help="folder of the retouched images, if --data-path holds the untouched ones alone")
+
+
+def add_multipliers(parser) -> None:
+    parser.add_argument(
+        "--multipliers", type=int, nargs="+", help="times width at each level (default 1 2 2 2, or as often as the size halves)"
+    )
+
+
 def add_device(parser) -> None:
+    """For commands that don't train."""
     add_fields(parser, Compute, "device")
+    parser.set_defaults(device=Compute.device)
 
 
 def add_session(parser, **defaults: Any) -> None:

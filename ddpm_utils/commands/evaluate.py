@@ -6,7 +6,7 @@ gained over the copy. Without a model the shipped one. For generated images, whi
 
 import argparse
 
-from ddpm_utils.commands.arguments import user_path
+from ddpm_utils.commands.arguments import add_device, add_target_path, user_path
 from ddpm_utils.errors import InputError
 
 ENDINGS = (".md", ".csv")
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-path", default="wrinkles", help="wrinkles (synthetic), a folder of pairs, or kaggle:OWNER/SLUG (default %(default)s)"
     )
-    parser.add_argument("--target-path", help="folder of the retouched images, if --data-path holds the untouched ones alone")
+    add_target_path(parser)
     parser.add_argument("--skip-broken", action="store_true", help="measure without the pairs that can't be used, instead of stopping")
     parser.add_argument(
         "--n", type=int, default=100, help="pairs, spread evenly over the test split (default %(default)s, or all there are)"
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="sampling steps (NFE) for a sample (default: the form's own)")
     parser.add_argument("--samples", type=int, default=8, help="samples whose mean is a row of its own, 1: none (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same table (default %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+    add_device(parser)
     parser.add_argument("--out", type=user_path, help="file for the table, .md or .csv")
 
 

@@ -7,7 +7,7 @@ For retouched images, whose ground truth is known, see `evaluate`.
 
 import argparse
 
-from ddpm_utils.commands.arguments import user_path
+from ddpm_utils.commands.arguments import add_device, user_path
 from ddpm_utils.data.names import EMBEDDED
 from ddpm_utils.errors import InputError
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--img-size", type=int, help="pixels that both sets are brought to (default: the classifier's, else the smaller set's)"
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same choice of images (default %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default %(default)s)")
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"there is no photograph or folder {str(args.photograph)!r}; check the name")
     jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
     settings = RetouchSettings(**given(args, RetouchSettings))
-    device = choose_device(args.device or "auto")
+    device = choose_device(args.device)
     model = load_model(find_weights(args.model, "retoucher"), device)
     check_settings(model, settings)
     print(f"device: {describe_device(device)}")

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from ddpm_utils.models import find_weights, load_model
     from ddpm_utils.runtime.device import choose_device, describe_device
 
-    device = choose_device(args.device or "auto")
+    device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
     model = load_model(find_weights(args.model, "generator"), device)
     if controls := chosen_controls(args.controls, device):

@@ -34,13 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     pairs = parser.add_argument_group("pairs of images, to retouch instead of to generate")
     pairs.add_argument("--form", type=form_named, choices=FORMS, help="how the network retouches (default: it generates images from noise)")
-    pairs.add_argument("--target-path", help="folder of the retouched images, if --data-path holds the untouched ones alone")
+    arguments.add_target_path(pairs)
     arguments.add_fields(pairs, Restoration, "kappa", "first_step_share", "mask_weight")
 
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--multipliers", type=int, nargs="+", help="times width at each level (default 1 2 2 2, or as often as the size halves)"
-    )
+    arguments.add_multipliers(network)
     network.add_argument("--attention", type=int, nargs="*", help="resolutions with self-attention (default 16, or else the coarsest)")
     arguments.add_fields(network, UNetConfig, "width", "blocks", "patch", "dropout")
     arguments.add_optimisation(parser)

@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_fields(images, Classification, "hold_out", "timesteps", "schedule", "zero_terminal_snr")
 
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--multipliers", type=int, nargs="+", help="times width at each level (default 1 2 2 2, or as often as the size halves)"
-    )
+    arguments.add_multipliers(network)
     arguments.add_fields(network, UNetConfig, "width", "blocks", **NETWORK)
     arguments.add_optimisation(parser, **RUN)
 

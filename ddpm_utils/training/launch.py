@@ -55,10 +55,10 @@ def launch(
 
     make_task: makes a task of its own at each call, since what is timed to choose the precision must not be what is trained.
     """
-    check_data(make_task(), data)
+    task = make_task()
+    check_data(task, data)
     precision, why = choose_precision(compute.precision, execution, options, lambda scratch: Trainer(make_task(), data, scratch))
     execution = replace(execution, precision=precision)
-    task = make_task()
     if execution.is_first:
         processes = f", one of {execution.world_size} processes" if execution.world_size > 1 else ""
         print(said)

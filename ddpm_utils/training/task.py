@@ -95,3 +95,8 @@ class UNetTask:
     def predict(self, network: nn.Module, x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
         """The network's output."""
         return network(x_t, t, **conditions)
+
+
+def spread_rows(n: int, wanted: int) -> list[int]:
+    """`wanted` of the numbers 0 .. n-1, spread evenly, or all of them."""
+    return [k * n // wanted for k in range(wanted)] if n >= wanted else list(range(n))

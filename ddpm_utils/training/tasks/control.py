@@ -1,7 +1,7 @@
 """Chapter 08: a control on a frozen base, with a hint beside each image."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,14 @@ from torch import Tensor, nn
 from ddpm_utils.config import Control, TrainConfig
 from ddpm_utils.control.controlnet import ControlNet, control_forward, controlled, save_control
 from ddpm_utils.control.hinted_images import HintedSet
-from ddpm_utils.data.images import ImageSet, to_float, to_uint8
+from ddpm_utils.data.images import ImageSet, to_float
 from ddpm_utils.errors import InputError
-from ddpm_utils.generate import generate, start_noise
 from ddpm_utils.models import Model, weights_digest
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.batches import Batch, Draw
 from ddpm_utils.training.flops import TRAINING, flops_of, forward_flops, image_and_timestep
-from ddpm_utils.training.task import Preview
-from ddpm_utils.training.tasks.generation import PREVIEW_STEPS, GenerationTask
-from ddpm_utils.training.tasks.restoration import spread_rows
+from ddpm_utils.training.task import Preview, spread_rows
+from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.unet import Encoder
 
 
@@ -66,18 +64,13 @@ class ControlTask(GenerationTask):
 
     def preview(self, network: nn.Module, data: HintedSet, stopped: Callable[[], bool]) -> Preview | None:
         """Three rows: hints, what the controlled base makes of them from fixed noise, the images that they belong to."""
-        config = self.config
         rows = spread_rows(len(data), 8)
         hint = to_float(data.hints[rows], (0.0,), (1.0,)).to(next(network.parameters()).device)
-        label = None if config.network.classes is None else torch.from_numpy(data.labels[rows])
-        x_T = start_noise(config, len(rows), seed=0)
-        follows = controlled(self.base, [(network, hint, 1.0)])
-        for step in generate(follows, config, x_T, label, steps=min(PREVIEW_STEPS, config.timesteps)):
-            x0 = step.x
-            if stopped():
-                return None
-        images = [hints_as_images(data.hints[rows], data.channels), to_uint8(x0, config.mean, config.std), data.images[rows]]
-        return Preview(np.concatenate(images), columns=len(rows))
+        label = None if self.config.network.classes is None else torch.from_numpy(data.labels[rows])
+        drawn = self.drawn(controlled(self.base, [(network, hint, 1.0)]), len(rows), label, stopped)
+        if drawn is None:
+            return None
+        return Preview(np.concatenate([hints_as_images(data.hints[rows], data.channels), drawn, data.images[rows]]), columns=len(rows))
 
     def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
         """A control's file, apart from its base."""
@@ -104,10 +97,7 @@ class ControlTask(GenerationTask):
 
 def control_config(base: Model, hint: str, hint_dropout: float = 0.0, **run) -> TrainConfig:
     """The run of a control on this base: its network, noise and labels, and training of its own. run: fields of TrainConfig."""
-    task = base.config.task
-    settings = {name: getattr(task, name) for name in ("timesteps", "schedule", "zero_terminal_snr")}
-    settings |= {name: getattr(task, name) for name in ("prediction", "loss", "weighting", "label_dropout")}
-    task = Control(**settings, hint=hint, hint_dropout=hint_dropout, base=weights_digest(base.network))
+    task = Control(**asdict(base.config.task), hint=hint, hint_dropout=hint_dropout, base=weights_digest(base.network))
     usual = {"ema_start": 0, "ema_sigmas": (), "ema_every": 1, "start": ""}
     return replace(base.config, **{**usual, **run}, task=task)
 

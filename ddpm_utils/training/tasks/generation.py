@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
@@ -54,11 +55,16 @@ class GenerationTask(UNetTask):
 
     def preview(self, network: nn.Module, data: ImageSet, stopped: Callable[[], bool]) -> Preview | None:
         """Samples, always from the same noise, so that one can watch a run improve."""
+        classes = self.config.network.classes
+        drawn = self.drawn(network, PREVIEW, None if classes is None else labels_in_rows(PREVIEW, classes), stopped)
+        return None if drawn is None else Preview(drawn)
+
+    def drawn(self, network: nn.Module, n: int, label: Tensor | None, stopped: Callable[[], bool]) -> np.ndarray | None:
+        """n images (n, H, W, C) uint8 from noise that never changes; None if the run was stopped meanwhile."""
         config = self.config
-        label = None if config.network.classes is None else labels_in_rows(PREVIEW, config.network.classes)
-        x_T = start_noise(config, PREVIEW, seed=0)
+        x_T = start_noise(config, n, seed=0)
         for step in generate(network, config, x_T, label, steps=min(PREVIEW_STEPS, config.timesteps)):
             x0 = step.x
             if stopped():
                 return None
-        return Preview(to_uint8(x0, config.mean, config.std))
+        return to_uint8(x0, config.mean, config.std)

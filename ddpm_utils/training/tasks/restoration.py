@@ -12,7 +12,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import STEPS, restoration_loss, restore
 from ddpm_utils.training.batches import Batch, Draw
-from ddpm_utils.training.task import Predict, Preview, UNetTask
+from ddpm_utils.training.task import Predict, Preview, UNetTask, spread_rows
 
 
 class RestorationTask(UNetTask):
@@ -42,8 +42,3 @@ class RestorationTask(UNetTask):
         steps = min(STEPS[self.config.task.form], self.config.timesteps)
         restored = source + restore(Model(network, self.config, (), {}), source, steps=steps).residual
         return Preview(np.concatenate([data.sources[rows], to_uint8(restored), data.images[rows]]), columns=len(rows))
-
-
-def spread_rows(n: int, wanted: int) -> list[int]:
-    """`wanted` of the numbers 0 .. n-1, spread evenly, or all of them."""
-    return [k * n // wanted for k in range(wanted)] if n >= wanted else list(range(n))
