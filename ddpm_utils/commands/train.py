@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("the run")
     arguments.add_data(run, f"{arguments.SOURCES}; with --form: a folder of pairs, or wrinkles")
     run.add_argument(
-        "--start-from", metavar="MODEL", help="begin with a model's weights instead of random ones: a file, or the name of a shipped model"
+        "--start-from",
+        metavar="MODEL",
+        help="begin with a model's weights instead of random ones: its file, the name of a shipped one, a run's folder, or a state",
     )
     arguments.add_session(parser)
 
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
     config, start = replace(config, network=network_for(args, data)), None
     if args.start_from:
-        model = model_to_start_from(args.start_from, config)
+        model = fitting_model(args.start_from, config)
         config, start = replace(config, start=weights_digest(model.network)), model.network.state_dict()
     labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
     said = f"data: {len(data):,} {'pairs' if args.form else 'images'} of {data.size} px, {data.channels} channels, {labels}, "
@@ -119,11 +121,11 @@ def network_for(args: argparse.Namespace, data) -> UNetConfig:
     )
 
 
-def model_to_start_from(name: str, config: TrainConfig):
-    """The Model of this file or shipped under this name; InputError where its network or task differ from the run's."""
-    from ddpm_utils.models import find_weights, load_model
+def fitting_model(name: str, config: TrainConfig):
+    """The Model that --start-from names; InputError where its network or task differ from the run's."""
+    from ddpm_utils.training.starts import model_to_start_from
 
-    model = load_model(find_weights(name, "retoucher" if config.retouches else "generator"))
+    model = model_to_start_from(name, "retoucher" if config.retouches else "generator")
     theirs = replace(model.config.network, image_size=config.network.image_size, attention=config.network.attention)
     kinds = (task_in_words(config), task_in_words(model.config))
     for what, mine, other in (("network", config.network, theirs), ("task", *kinds)):

@@ -17,7 +17,7 @@ from ddpm_utils.runtime.device import (
     precision_of,
 )
 from ddpm_utils.runtime.doctor import check_device
-from ddpm_utils.training.checkpoints import list_states, read_state
+from ddpm_utils.training.checkpoints import list_states, offering_the_one_before, read_state
 from ddpm_utils.training.log import parameter_table
 from ddpm_utils.training.options import Compute, SessionOptions
 from ddpm_utils.training.session import train
@@ -78,7 +78,10 @@ def choose_precision(asked: str, execution: Execution, options: SessionOptions, 
         return asked, "as asked"
     if options.resume:
         path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
-        before = read_state(path)["execution"] if path else None
+        before = None
+        if path:
+            with offering_the_one_before(path):
+                before = read_state(path)["execution"]
         if before and before["device"] == execution.device_type:
             return before["precision"], "as the state was trained"
     if execution.device_type != "cpu" or execution.world_size > 1:
