@@ -1,6 +1,11 @@
 import numpy as np
 import pytest
+from cases import TIMES
+from hypothesis import settings
 from PIL import Image
+
+settings.register_profile("seeded", derandomize=TIMES == 0, deadline=None, database=None, print_blob=True)  # timed by nobody
+settings.load_profile("seeded")
 
 
 @pytest.fixture(autouse=True)

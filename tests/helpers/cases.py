@@ -1,0 +1,13 @@
+"""How many cases a property is tried with: a bounded number, the same each time; `make fuzz` multiplies it, and draws others each time."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+TIMES = int(os.environ.get("DDPM_FUZZ", "0"))  # 0: not under `make fuzz`
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]  # cases write files and train
+
+
+def cases(n: int) -> settings:
+    """Decorates a property that is tried with `n` cases."""
+    return settings(max_examples=n * max(1, TIMES), suppress_health_check=SLOW)
