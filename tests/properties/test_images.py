@@ -1,9 +1,9 @@
 """Image files of any mode, depth, size and orientation are read as the picture that they show."""
 
-import io
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from any_pictures import MODES, picture, saved
 from cases import cases
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -15,37 +15,12 @@ from ddpm_utils.restoration.file_formats import upright
 
 LOSSLESS = {"PNG", "TIFF", "BMP", "PPM", "TGA"}
 KINDS = (*sorted(LOSSLESS), "JPEG", "WEBP", "GIF", "ICO", "JPEG2000", "PCX", "AVIF")
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "I;16B", "F")
 PICTURES = {
     "mode": st.sampled_from(MODES),
     "width": st.integers(1, 40),
     "height": st.integers(1, 40),
     "seed": st.integers(0, 9),
 }
-
-
-def picture(mode: str, width: int, height: int, seed: int) -> Image.Image:
-    """Noise in this mode; transparent and opaque pixels where the mode has them."""
-    rng = np.random.default_rng(seed)
-    if mode.startswith("I") or mode == "F":
-        values = rng.integers(0, 65536, (height, width))
-        as_type = {"I": np.int32, "I;16": "<u2", "I;16B": ">u2", "F": np.float32}[mode]
-        return Image.frombytes(mode, (width, height), values.astype(as_type).tobytes())
-    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-    if mode in ("LA", "PA", "RGBA"):
-        image.putalpha(Image.fromarray(rng.choice(np.array([0, 255], np.uint8), (height, width))))
-        return image if mode == "RGBA" else image.convert("LA") if mode == "LA" else image.convert("P").convert("PA")
-    return image.convert(mode)
-
-
-def saved(image: Image.Image, kind: str, **options) -> bytes | None:
-    """The file, or None where Pillow writes no such file."""
-    file = io.BytesIO()
-    try:
-        image.save(file, kind, **options)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # how its writers refuse a mode
-        return None
-    return file.getvalue()
 
 
 def read(content: bytes, min_side: int | None = None) -> Image.Image:
@@ -63,13 +38,15 @@ def test_any_file_that_pillow_writes_is_read_as_rgb_of_its_size(about, kind, min
     assume(content is not None)
     rgb = read(content, min_side)
     assert rgb.mode == "RGB"
-    if kind != "JPEG" and not (kind == "ICO"):  # a JPEG may be read smaller; an icon's picture is a square at most 256 wide
+    if kind not in ("JPEG", "ICO"):  # a JPEG may be read smaller; an icon's picture is a square at most 256 wide
         assert rgb.size == (about["width"], about["height"])
     assert min(rgb.size) >= min(min_side or 1, about["width"], about["height"])
 
 
 @cases(80)
-@given(st.fixed_dictionaries({**PICTURES, "mode": st.sampled_from(("1", "L", "RGB"))}), st.sampled_from(sorted(LOSSLESS)), st.integers(1, 8))
+@given(
+    st.fixed_dictionaries({**PICTURES, "mode": st.sampled_from(("1", "L", "RGB"))}), st.sampled_from(sorted(LOSSLESS)), st.integers(1, 8)
+)
 def test_eight_bits_are_read_as_they_are_and_turned_by_their_tag(about, kind, orientation):
     image = picture(**about)
     exif = Image.Exif()
