@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES
+from ddpm_utils.data.reading import Reading
 from ddpm_utils.errors import InputError
 from ddpm_utils.training.options import Compute, Limits, SessionOptions
 
@@ -78,7 +79,18 @@ def add_data(parser, sources: str = SOURCES) -> None:
 
 
 def add_image_size(parser) -> None:
-    parser.add_argument("--img-size", type=int, help="pixels of the short side, then cut square (default 64; embedded sets: their own)")
+    parser.add_argument("--img-size", type=int, help="pixels a side (default 64; embedded sets: their own)")
+
+
+def add_reading(parser, *names: str) -> None:
+    """How the files of a folder are read; only these choices, if any are named."""
+    add_fields(parser, Reading, *names)
+    add_skip_broken(parser)
+
+
+def reading_of(args: argparse.Namespace, **defaults: Any) -> Reading:
+    """What `add_reading`'s flags say."""
+    return Reading(**given(args, Reading, **defaults))
 
 
 def add_skip_broken(parser, what: str = "images") -> None:

@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from ddpm_utils.choices import FORMS
 from ddpm_utils.commands import arguments
 from ddpm_utils.config import OLD_FORMS, Generation, Restoration, TrainConfig
+from ddpm_utils.data.reading import Reading
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet_config import UNetConfig
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_image_size(images)
     arguments.add_fields(images, TrainConfig, "flip", "mean", "std")
     images.add_argument("--unconditional", action="store_true", help="ignore class folders")
-    arguments.add_skip_broken(images)
+    arguments.add_reading(images)
 
     process = parser.add_argument_group("diffusion")
     names = ("timesteps", "schedule", "zero_terminal_snr", "prediction", "loss", "weighting", "label_dropout")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if args.form:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
     else:
-        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
+        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=arguments.reading_of(args))
     config, start = replace(config, network=network_for(args, data)), None
     if args.start_from:
         model = model_to_start_from(args.start_from, config)
@@ -90,6 +91,7 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     arguments.refuse(args, Generation, only_of(Generation, Restoration), "belongs to training that generates images, without --form")
     if args.unconditional:
         raise InputError("--unconditional belongs to training that generates images, without --form; leave it out")
+    arguments.refuse(args, Reading, {"fit", "crop", "labels"}, "belongs to training that generates images, without --form")
     network = UNetConfig(condition_channels=3, extra_channels=1)
     return TrainConfig(network=network, task=Restoration(**arguments.given(args, Restoration)), **common)
 
