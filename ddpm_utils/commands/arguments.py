@@ -147,9 +147,11 @@ def session_of(args: argparse.Namespace, **defaults: Any) -> tuple[SessionOption
     return options, Compute(**given(args, Compute))
 
 
-def flip_of(args: argparse.Namespace) -> bool:
-    """Whether images are mirrored: as asked, or else all but embedded ones, most of which are digits."""
-    return args.data_path.partition(":")[0] not in EMBEDDED if args.flip is None else args.flip
+def flip_of(args: argparse.Namespace, usual: bool | None = None) -> bool:
+    """Whether images are mirrored: as asked, or as usual for this run, or else all but embedded ones, most of which are digits."""
+    if args.flip is not None or usual is not None:
+        return usual if args.flip is None else args.flip
+    return args.data_path.partition(":")[0] not in EMBEDDED
 
 
 def next_command() -> str:
