@@ -39,7 +39,7 @@ def network_preset(size: int) -> dict[str, Any]:
         "blocks": 1,
         "attention": (next((r for r in resolutions if r <= ATTENTION), resolutions[-1]),),
         "batch_size": 16,
-        "lr": 8e-4,
+        "lr": 1.6e-3,
     }
 
 

@@ -4,7 +4,7 @@ python tests/records/recipe_record.py PHOTOGRAPHS --test-path OTHERS --settings 
 python tests/records/recipe_record.py --rows ROWS.jsonl --record tests/records/recipe.md
 
 The first trains with one thread for so many CPU seconds, measures samples against photographs that training hasn't seen, and adds a row. The
-second writes all rows as a table. Settings are fields of TrainConfig, Generation and UNetConfig; what isn't named is as in `train`.
+second writes all rows into the record's table. Settings are fields of TrainConfig, Generation and UNetConfig; what isn't named is as in `train`.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from ddpm_utils.unet_config import UNetConfig
 
 SAMPLES, BATCH, STEPS = 280, 70, 20  # images, of DPM-Solver++
 SEED = 0
+BEGIN, END = "<!-- rows -->", "<!-- end of rows -->"  # in the record, around the table
 ENDLESS = 10**5  # epochs: the budget ends the run
 
 
@@ -57,15 +58,15 @@ def trained(config: TrainConfig, data: ImageSet, seconds: float, precision: str)
     return trainer, used
 
 
-def drawn(trainer: Trainer) -> np.ndarray:
+def sampled(trainer: Trainer, n: int) -> np.ndarray:
     """Samples (n, H, W, C) of the averaged network, labels as often as in the training images, without guidance."""
     config, data = trainer.config, trainer.data
-    network, x_T = trainer.average_network(), start_noise(config, SAMPLES, SEED)
+    network, x_T = trainer.average_network(), start_noise(config, n, SEED)
     label = None
     if config.network.classes:
-        label = torch.from_numpy(np.sort(data.labels)[np.arange(SAMPLES) * len(data) // SAMPLES])
+        label = torch.from_numpy(np.sort(data.labels)[np.arange(n) * len(data) // n])
     parts = []
-    for start in range(0, SAMPLES, BATCH):
+    for start in range(0, n, BATCH):
         part = slice(start, start + BATCH)
         with torch.no_grad(), trainer.execution.autocast():
             for step in generate(network, config, x_T[part], None if label is None else label[part], "dpm", STEPS):
@@ -80,7 +81,7 @@ def measured(args: argparse.Namespace) -> dict:
     data = load_images(args.data_path, args.img_size)
     real = load_images(args.test_path, args.img_size)
     trainer, used = trained(config_of(settings, data), data, args.seconds, args.precision)
-    images = drawn(trainer)
+    images = sampled(trainer, SAMPLES)
     if args.pictures:
         args.pictures.mkdir(parents=True, exist_ok=True)
         sample_grid(images[:: SAMPLES // 70][:70], columns=10).savefig(args.pictures / f"{args.name}.png")
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--pictures", type=Path, help="folder for a grid of samples")
     parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--record", type=Path, help="write the table between the record's first paragraph and its last")
+    parser.add_argument("--record", type=Path, help="write the table into this record")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.data_path:
@@ -136,7 +137,9 @@ def main() -> None:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row))
     if args.record:
-        args.record.write_text(as_table([json.loads(line) for line in args.rows.read_text().splitlines()]) + "\n")
+        before, after = args.record.read_text().split(BEGIN)[0], args.record.read_text().split(END)[1]
+        table = as_table([json.loads(line) for line in args.rows.read_text().splitlines()])
+        args.record.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
 
 
 if __name__ == "__main__":
