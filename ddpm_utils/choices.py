@@ -11,3 +11,6 @@ EXACT_HINTS = ("segmentation", "depth")  # known of toy cars alone
 PRECISIONS = ("fp32", "fp16", "bf16")  # runtime/device.py
 OPTIMIZERS = ("adamw", "adam")  # training/trainer.py
 DECAYS = ("constant", "cosine")  # of the learning rate
+FITS = ("crop", "squash", "pad")  # data/images.py: how a photograph becomes square
+CROPS = ("whole", "boxes")  # data/published_sets.py knows the boxes
+LABELS = ("model", "body")  # of Stanford Cars

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
-from ddpm_utils.choices import DECAYS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, WEIGHTINGS
+from ddpm_utils.choices import DECAYS, FITS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 from ddpm_utils.errors import InputError
 from ddpm_utils.settings import check_settings, check_value, from_values, json_object, section, setting, shown
 from ddpm_utils.unet_config import UNetConfig
@@ -185,6 +185,7 @@ class TrainConfig:
     )
     ema_every: int = setting(1, "steps between two updates of the averages", within="[1, inf)")
     flip: bool = setting(True, "mirror half of the images left to right (default: yes, but not embedded sets)")
+    fit: str = setting("crop", choices=FITS)  # how images became square (data/reading.py); what a hint is drawn from becomes it alike
     start: str = ""  # digest of the weights that the run began with; "": random ones
     mean: tuple[float, ...] = setting((0.5,), "subtracted by channel, in 0..1")
     std: tuple[float, ...] = setting((0.5,), "divided by, by channel, in 0..1")  # with 0.5 and 0.5 images lie in [-1, 1]

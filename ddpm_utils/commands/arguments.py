@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES
+from ddpm_utils.data.reading import Reading
 from ddpm_utils.errors import InputError
 from ddpm_utils.training.options import Compute, Limits, SessionOptions
 
@@ -78,7 +79,18 @@ def add_data(parser, sources: str = SOURCES) -> None:
 
 
 def add_image_size(parser) -> None:
-    parser.add_argument("--img-size", type=int, help="pixels of the short side, then cut square (default 64; embedded sets: their own)")
+    parser.add_argument("--img-size", type=int, help="pixels a side (default 64; embedded sets: their own)")
+
+
+def add_reading(parser, *names: str) -> None:
+    """How the files of a folder are read; only these choices, if any are named."""
+    add_fields(parser, Reading, *names)
+    add_skip_broken(parser)
+
+
+def reading_of(args: argparse.Namespace, **defaults: Any) -> Reading:
+    """What `add_reading`'s flags say."""
+    return Reading(**given(args, Reading, **defaults))
 
 
 def add_skip_broken(parser, what: str = "images") -> None:
@@ -135,9 +147,11 @@ def session_of(args: argparse.Namespace, **defaults: Any) -> tuple[SessionOption
     return options, Compute(**given(args, Compute))
 
 
-def flip_of(args: argparse.Namespace) -> bool:
-    """Whether images are mirrored: as asked, or else all but embedded ones, most of which are digits."""
-    return args.data_path.partition(":")[0] not in EMBEDDED if args.flip is None else args.flip
+def flip_of(args: argparse.Namespace, usual: bool | None = None) -> bool:
+    """Whether images are mirrored: as asked, or as usual for this run, or else all but embedded ones, most of which are digits."""
+    if args.flip is not None or usual is not None:
+        return usual if args.flip is None else args.flip
+    return args.data_path.partition(":")[0] not in EMBEDDED
 
 
 def next_command() -> str:

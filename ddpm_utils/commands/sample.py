@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
     model = load_model(find_weights(args.model, "generator"), device)
-    if controls := chosen_controls(args.controls, device):
+    if controls := chosen_controls(args.controls, device, model.config.fit):
         model = replace(model, network=controlled(model.network, controls))
     guidance = chosen_guidance(args, device)
     guidance.check(model.config)
@@ -138,8 +138,11 @@ def chosen_guidance(args: argparse.Namespace, device: str):
     return Guidance(args.guidance, interval, args.guidance_rescale, bad, classifier)
 
 
-def chosen_controls(flags: tuple[tuple[str, str | Path | float], ...], device: str) -> list[tuple]:
-    """The controls that the flags ask for, in their order, with files read: (ControlNet, hint (1, c, H, W), strength)."""
+def chosen_controls(flags: tuple[tuple[str, str | Path | float], ...], device: str, fit: str) -> list[tuple]:
+    """The controls that the flags ask for, in their order, with files read: (ControlNet, hint (1, c, H, W), strength).
+
+    fit: how the base's images became square.
+    """
     asked: list[dict[str, str | Path | float]] = []
     for flag, value in flags:
         if flag == "--control":
@@ -150,10 +153,10 @@ def chosen_controls(flags: tuple[tuple[str, str | Path | float], ...], device: s
             raise InputError(f"the control {asked[-1]['--control']!r} has {flag} twice; leave one out")
         else:
             asked[-1][flag] = value
-    return [_control(device, **{flag.strip("-").replace("-", "_"): value for flag, value in one.items()}) for one in asked]
+    return [_control(device, fit, **{flag.strip("-").replace("-", "_"): value for flag, value in one.items()}) for one in asked]
 
 
-def _control(device: str, control: str, hint_from: Path | None = None, hint_image: Path | None = None, strength: float = 1.0):
+def _control(device: str, fit: str, control: str, hint_from: Path | None = None, hint_image: Path | None = None, strength: float = 1.0):
     if (hint_from is None) == (hint_image is None):
         found = "none" if hint_from is None else "both"
         raise InputError(f"the control {control!r} needs either --hint-from or --hint-image, it has {found}")
@@ -162,7 +165,7 @@ def _control(device: str, control: str, hint_from: Path | None = None, hint_imag
     from ddpm_utils.models import find_weights
 
     network = load_control(find_weights(control, "control"), device)
-    hint = hint_drawn_from(network, hint_from) if hint_from else hint_from_image(network, hint_image)
+    hint = hint_drawn_from(network, hint_from, fit) if hint_from else hint_from_image(network, hint_image)
     return network, hint.to(device), strength
 
 

@@ -5,13 +5,17 @@ model.safetensors (to sample from), loss.png, samples/, and status.json, which s
 """
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 from ddpm_utils.choices import FORMS
 from ddpm_utils.commands import arguments
 from ddpm_utils.config import OLD_FORMS, Generation, Restoration, TrainConfig
+from ddpm_utils.data.reading import Reading
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet_config import UNetConfig
+
+SHAPE = ("multipliers", "attention", "width", "blocks", "patch", "dropout")  # of the network, as far as flags decide it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_image_size(images)
     arguments.add_fields(images, TrainConfig, "flip", "mean", "std")
     images.add_argument("--unconditional", action="store_true", help="ignore class folders")
-    arguments.add_skip_broken(images)
+    arguments.add_reading(images)
 
     process = parser.add_argument_group("diffusion")
     names = ("timesteps", "schedule", "zero_terminal_snr", "prediction", "loss", "weighting", "label_dropout")
@@ -39,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_target_path(pairs)
     arguments.add_fields(pairs, Restoration, "kappa", "first_step_share", "mask_weight")
 
-    network = parser.add_argument_group("network")
+    network = parser.add_argument_group("network; one that fits the images, unless anything of it is said")
     arguments.add_multipliers(network)
     network.add_argument("--attention", type=int, nargs="*", help="resolutions with self-attention (default 16, or else the coarsest)")
     arguments.add_fields(network, UNetConfig, "width", "blocks", "patch", "dropout")
@@ -55,45 +59,83 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.pair_folders import load_pairs
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import weights_digest
-    from ddpm_utils.training.launch import join, launch
+    from ddpm_utils.training.launch import join, launch, run_to_resume
     from ddpm_utils.training.session import check_folder
+    from ddpm_utils.training.starts import model_to_start_from
     from ddpm_utils.training.tasks.generation import GenerationTask
     from ddpm_utils.training.tasks.restoration import RestorationTask
 
     kind = RestorationTask if args.form else GenerationTask
     options, compute = arguments.session_of(args)
-    config = settings(args)  # refuses wrong values before minutes of decoding
+    settings(args, usual_settings(args, size=64, images=10**6))  # refuses wrong values before minutes of decoding
     check_folder(options, kind.result)
     execution = join(compute)
     if args.form:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
     else:
-        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
-    config, start = replace(config, network=network_for(args, data)), None
-    if args.start_from:
-        model = fitting_model(args.start_from, config)
+        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=arguments.reading_of(args))
+    before = run_to_resume(options)
+    model = model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
+    usual, whose = usual_settings(args, data.size, len(data)), "training/preset.py"
+    if model and getattr(model.config.task, "form", None) == args.form:
+        usual, whose = usual | of_network(model.config), f"{whose}, {args.start_from}"
+    if before:
+        usual, whose = of_run(before), "the run to be resumed"
+    config, start = replace(settings(args, usual), network=network_for(args, data, usual)), None
+    if model:
+        check_start(args.start_from, model.config, config)
         config, start = replace(config, start=weights_digest(model.network)), model.network.state_dict()
     labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
     said = f"data: {len(data):,} {'pairs' if args.form else 'images'} of {data.size} px, {data.channels} channels, {labels}, "
     said += "mirrored" if config.flip else "not mirrored"
     if data.classes:
         said += f"\n{data.classes_in_words()}"
+    if taken := in_words(args, usual):
+        said += f"\nwhere nothing is said: {taken} ({whose})"
     return launch(lambda: kind(config), data, options, compute, execution, said=said, start=start)
 
 
-def settings(args: argparse.Namespace) -> TrainConfig:
-    """The run that these arguments describe, but for the network, which depends on the images."""
-    common = {**arguments.given(args, TrainConfig), "flip": arguments.flip_of(args)}
+def usual_settings(args: argparse.Namespace, size: int, images: int) -> dict[str, Any]:
+    """What is taken where nothing is said, for so many images of `size` pixels; a network is taken as a whole or not at all."""
+    from ddpm_utils.training.preset import preset
+
+    if args.form:
+        return {}
+    return preset(size, images, epochs=args.epochs, batch_size=args.batch_size, network=not arguments.given(args, UNetConfig))
+
+
+def of_run(run: TrainConfig) -> dict[str, Any]:
+    """The settings of a run that goes on, by the names of their flags."""
+    own = {field.name for field in fields(TrainConfig)} - {"network", "task", "start", "fit"}
+    return {name: getattr(run, name) for name in own} | of_network(run)
+
+
+def of_network(run: TrainConfig) -> dict[str, Any]:
+    """The settings that a network is used with, and its shape, by the names of their flags."""
+    return asdict(run.task) | {name: getattr(run.network, name) for name in SHAPE}
+
+
+def in_words(args: argparse.Namespace, usual: dict[str, Any]) -> str:
+    """The flags that would say what is taken without them."""
+    known = {field.name: field for cls in (TrainConfig, Generation, Restoration, UNetConfig) for field in fields(cls)}
+    taken = {name: value for name, value in usual.items() if getattr(args, name, 0) is None and value != known[name].default}
+    return " ".join(f"{arguments.flag_of(known[name])} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in taken.items())
+
+
+def settings(args: argparse.Namespace, usual: dict[str, Any]) -> TrainConfig:
+    """The run that these arguments describe, but for the network, which depends on the images. usual: what is taken where nothing is said."""
+    common = {**arguments.given(args, TrainConfig, **usual), "flip": arguments.flip_of(args, usual.get("flip"))}
     if not args.form:
         arguments.refuse(args, Restoration, only_of(Restoration, Generation), "belongs to training on pairs, with --form")
         if args.target_path:
             raise InputError("--target-path belongs to training on pairs, with --form; leave it out")
-        return TrainConfig(task=Generation(**arguments.given(args, Generation)), **common)
+        return TrainConfig(task=Generation(**arguments.given(args, Generation, **usual)), **common)
     arguments.refuse(args, Generation, only_of(Generation, Restoration), "belongs to training that generates images, without --form")
     if args.unconditional:
         raise InputError("--unconditional belongs to training that generates images, without --form; leave it out")
+    arguments.refuse(args, Reading, {"fit", "crop", "labels"}, "belongs to training that generates images, without --form")
     network = UNetConfig(condition_channels=3, extra_channels=1)
-    return TrainConfig(network=network, task=Restoration(**arguments.given(args, Restoration)), **common)
+    return TrainConfig(network=network, task=Restoration(**arguments.given(args, Restoration, **usual)), **common)
 
 
 def only_of(cls: type, other: type) -> set[str]:
@@ -101,15 +143,16 @@ def only_of(cls: type, other: type) -> set[str]:
     return {field.name for field in fields(cls)} - {field.name for field in fields(other)}
 
 
-def network_for(args: argparse.Namespace, data) -> UNetConfig:
+def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetConfig:
     """The network that these arguments and images ask for."""
-    chosen = arguments.given(args, UNetConfig)
+    chosen = arguments.given(args, UNetConfig, **usual)
     patch = chosen.get("patch", 1)
     multipliers = chosen.pop("multipliers", None) or arguments.default_multipliers(data.size // patch)
     resolutions = [data.size // patch >> level for level in range(len(multipliers))]
-    usual = () if args.form else (16 if 16 in resolutions else resolutions[-1],)  # retouched images have any size: no attention
+    if args.attention is None and not set(chosen.get("attention", (0,))) <= set(resolutions):
+        chosen["attention"] = () if args.form else (16 if 16 in resolutions else resolutions[-1],)  # retouched images have any size: none
     return UNetConfig(
-        **{"attention": usual, **chosen},
+        **chosen,
         image_size=data.size,
         channels=data.channels,
         multipliers=multipliers,
@@ -121,17 +164,12 @@ def network_for(args: argparse.Namespace, data) -> UNetConfig:
     )
 
 
-def fitting_model(name: str, config: TrainConfig):
-    """The Model that --start-from names; InputError where its network or task differ from the run's."""
-    from ddpm_utils.training.starts import model_to_start_from
-
-    model = model_to_start_from(name, "retoucher" if config.retouches else "generator")
-    theirs = replace(model.config.network, image_size=config.network.image_size, attention=config.network.attention)
-    kinds = (task_in_words(config), task_in_words(model.config))
-    for what, mine, other in (("network", config.network, theirs), ("task", *kinds)):
+def check_start(name: str, start: TrainConfig, config: TrainConfig) -> None:
+    """InputError where the network or the task of a model to start from differ from the run's."""
+    theirs = replace(start.network, image_size=config.network.image_size, attention=config.network.attention)
+    for what, mine, other in (("network", config.network, theirs), ("task", task_in_words(config), task_in_words(start))):
         if mine != other:
             raise InputError(f"--start-from {name}: its {what} is {other}, this run's is {mine}; use the flags that it was trained with")
-    return model
 
 
 def task_in_words(config: TrainConfig) -> str:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument_group("images and noise, as the model has them that is to be guided")
     arguments.add_image_size(images)
     arguments.add_fields(images, TrainConfig, "flip", "mean", "std")
-    arguments.add_skip_broken(images)
+    arguments.add_reading(images)
     arguments.add_fields(images, Classification, "hold_out", "timesteps", "schedule", "zero_terminal_snr")
 
     network = parser.add_argument_group("network")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     config = settings(args)  # refuses wrong values before minutes of decoding
     check_folder(options, ClassificationTask.result)
     execution = join(compute)
-    data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken)
+    data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=arguments.reading_of(args))
     if len(data.classes) < 2:
         raise InputError(f"a classifier needs images with labels, one folder a class; {args.data_path!r} has none")
     learn, test = hold_out(data, config.task.hold_out, config.seed)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_data(parser)
     arguments.add_fields(parser, Control, "hint_dropout")
     arguments.add_fields(parser, TrainConfig, "flip")
-    arguments.add_skip_broken(parser)
+    arguments.add_reading(parser, "crop", "labels")
     parser.add_argument("--steps", type=int, help="at least this many steps, in whole epochs, instead of --epochs")
     arguments.add_session(parser, **SESSION)
     arguments.add_optimisation(parser, **RUN)
@@ -52,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if options.resume:
         check_same_control(options.out, config.task)
     execution = join(compute)
-    images = load_images(args.data_path, base.config.network.image_size, skip_broken=args.skip_broken)
+    reading = arguments.reading_of(args, fit=config.fit)
+    if reading.crop == "boxes" and args.hint not in HINTS:
+        raise InputError(f"--crop boxes can't be used with hint images, which have no boxes; draw the hint: {', '.join(HINTS)}")
+    images = load_images(args.data_path, base.config.network.image_size, skip_broken=args.skip_broken, reading=reading)
     check_classes(base, images)
-    data = with_hints(images, args.hint, args.data_path)
+    data = with_hints(images, args.hint, args.data_path, reading.fit)
     if args.steps is not None:
         epochs = -(-args.steps // max(1, len(data) // config.batch_size))
         config = control_config(base, hint, dropped, **{**arguments.given(args, TrainConfig, **RUN), "epochs": epochs})

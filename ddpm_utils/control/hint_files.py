@@ -16,14 +16,14 @@ from ddpm_utils.data.images import fit, read_rgb, to_float
 from ddpm_utils.errors import InputError
 
 
-def hint_drawn_from(control: ControlNet, path: Path) -> Tensor:
-    """The control's hint (1, c, S, S), drawn from an image of any size, which is scaled and cut as training images are.
+def hint_drawn_from(control: ControlNet, path: Path, how: str = "crop") -> Tensor:
+    """The control's hint (1, c, S, S), drawn from an image of any size, which becomes square as training images do.
 
-    Raises InputError for a file that can't be read and for a hint that no function draws, such as depth.
+    how: as in `fit`. Raises InputError for a file that can't be read and for a hint that no function draws, such as depth.
     """
     if control.hint not in HINTS:
         raise InputError(f"the hint {control.hint!r} can't be drawn from an image, only {', '.join(HINTS)} can; pass it as --hint-image")
-    image = fit(_opened(path, read_rgb), control.config.image_size)
+    image = fit(_opened(path, read_rgb), control.config.image_size, how)
     return HINTS[control.hint](to_float(np.array(image)[None]))
 
 

@@ -18,11 +18,12 @@ from ddpm_utils.data.synthetic.cars import CarSet
 from ddpm_utils.errors import InputError
 
 
-def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarray:
+def folder_hints(folder: str | Path, images: str | Path, size: int, how: str = "crop") -> np.ndarray:
     """The hint image of each image, matched by the names without their endings: (N, size, size, c) uint8, c = 1 if all are grey, else 3.
 
-    images: the folder that the images were loaded from; the order is that of `load_images`. Images with a palette, as segmentations
-    often are, keep their colours (nearest neighbour); others are scaled as images are. Raises InputError for a missing or doubled name.
+    images: the folder that the images were loaded from; the order is that of `load_images`. how: both become square, as in `fit`. Images
+    with a palette, as segmentations often are, keep their colours (nearest neighbour); others are scaled as images are. Raises InputError
+    for a missing or doubled name.
     """
     check_hint(str(folder), str(images))
     folder, images = Path(folder).expanduser(), Path(images).expanduser()
@@ -38,19 +39,10 @@ def folder_hints(folder: str | Path, images: str | Path, size: int) -> np.ndarra
     images = []
     for stem in wanted:
         with Image.open(by_stem[stem]) as image:
-            small = fit(image.convert("RGB"), size) if image.mode != "P" else _nearest(image, size)
-            images.append(np.asarray(small))
+            scaling = Image.Resampling.NEAREST if image.mode == "P" else Image.Resampling.LANCZOS
+            images.append(np.asarray(fit(image.convert("RGB"), size, how, scaling)))
     stack = np.stack(images)
     return stack[..., :1] if (stack == stack[..., :1]).all() else stack
-
-
-def _nearest(image: Image.Image, size: int) -> Image.Image:
-    """Like data.fit, with nearest neighbours."""
-    scale = size / min(image.size)
-    wide, high = (max(size, round(side * scale)) for side in image.size)
-    scaled = image.convert("RGB").resize((wide, high), Image.Resampling.NEAREST)
-    left, top = (wide - size) // 2, (high - size) // 2
-    return scaled.crop((left, top, left + size, top + size))
 
 
 def check_hint(hint: str, images: str) -> None:
@@ -86,10 +78,10 @@ class HintedSet(ImageSet):
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def with_hints(data: ImageSet, hint: str | Hint, images: str | Path = "") -> HintedSet:
+def with_hints(data: ImageSet, hint: str | Hint, images: str | Path = "", how: str = "crop") -> HintedSet:
     """The images with their hints: a name of HINTS or EXACT_HINTS, a function like those of HINTS, or a folder of hint images.
 
-    images: where `data` came from, needed for a folder.
+    images, how: where `data` came from and how it became square, needed for a folder.
     """
     if hint in EXACT_HINTS:
         if not isinstance(data, CarSet):
@@ -101,7 +93,7 @@ def with_hints(data: ImageSet, hint: str | Hint, images: str | Path = "") -> Hin
         bar = tqdm(chunks, desc="drawing hints", unit="chunk", leave=False, disable=None)
         hints = np.concatenate([_uint8(draw(to_float(np.array(data.images[i : i + 256])))) for i in bar])
     else:
-        hints = folder_hints(hint, images, data.size)
+        hints = folder_hints(hint, images, data.size, how)
     if hints.shape[:3] != data.images.shape[:3]:
         raise InputError(f"hints must have the number and size of the images, {data.images.shape[:3]}, got {hints.shape[:3]}")
     return HintedSet(data.images, data.labels, data.classes, hints)

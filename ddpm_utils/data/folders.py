@@ -3,15 +3,18 @@
 import json
 import os
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ddpm_utils.data.images import DIM, ImageSet, fit, read_rgb
-from ddpm_utils.data.listing import Tree, ending_in_words, files_below, is_hidden, is_image, left_out_in_words
+from ddpm_utils.data.images import DIM, ImageSet, cut_to_box, fit, read_rgb
+from ddpm_utils.data.listing import Found, Tree, ending_in_words, files_below, is_hidden, is_image, left_out_in_words
+from ddpm_utils.data.published_sets import clothes, is_clothes, is_published, stanford_cars, tiny_imagenet_val
+from ddpm_utils.data.reading import USUAL, Reading
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, filling, fingerprint, is_passing, whole_files
 from ddpm_utils.runtime.console import say
@@ -28,75 +31,79 @@ SPLIT_WORDS = {
 SPLIT_NAME = re.compile(rf"(.*[^a-z]|)({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})([^a-z].*|)", re.DOTALL)  # in lower case
 
 
-@dataclass(frozen=True)
-class Found:
-    """The images of a folder: files in sorted order, labels (N,) int64 or None, class names; what to say of those that aren't among them."""
-
-    files: list[Path]
-    labels: np.ndarray | None = None
-    classes: tuple[str, ...] = ()
-    split: str = ""  # a sentence on which of several splits this is
-    left_out: tuple[str, ...] = ()  # a reason for each file
-
-    def notes(self) -> list[str]:
-        """The lines to print."""
-        return [line for line in (self.split, left_out_in_words(self.left_out)) if line]
-
-
 def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """`find_images` without the words about what was left out."""
     found = find_images(root, split)
     return found.files, found.labels, found.classes
 
 
-def find_images(root: Path, split: str = "train") -> Found:
+def find_images(root: Path, split: str = "train", reading: Reading = USUAL) -> Found:
     """Image files below `root` in sorted order, their labels or None, and class names.
 
     Folders that only wrap another are passed through. Images at the top level: no labels. Otherwise each top subfolder with images is a
     class, unless all are named like the splits of a data set: then the split that is asked for is taken, or InputError if it isn't there.
-    The layouts of Stanford Cars and Tiny ImageNet are recognised by their folder names. Links to folders are followed.
+    Published data sets are recognised by their files (published_sets.py). Links to folders are followed.
     """
     tree = files_below(root)
     images = [path for path in tree.files if is_image(path)]
-    root = base = _unwrap(root, images)
-    said = ""
-    level = next((level for level in (0, 1) if _splits(root, images, level)), None)
-    if (root / f"cars_{split}").is_dir():  # Stanford Cars: cars_train/cars_train/*.jpg, no labels in the names
-        root = root / f"cars_{split}"
-    elif (root / "wnids.txt").is_file() and (root / "train").is_dir():  # Tiny ImageNet
+    base = _unwrap(root, images)
+    if (base / f"cars_{split}").is_dir():
+        found = stanford_cars(base, images, [path for path in tree.files if not is_image(path)], split, reading)
+        return _complete(found, tree, base, base / f"cars_{split}")
+    if reading.labels or reading.crop == "boxes":
+        flag = f"--labels {reading.labels}" if reading.labels else "--crop boxes"
+        raise InputError(f"{flag} is for Stanford Cars with its devkit, and {str(root)!r} has no folder cars_{split}; leave it out")
+    if is_clothes(base):
+        return _complete(clothes(base, images, split), tree, base, base)
+    return _plain_folder(base, images, tree, split)
+
+
+def _plain_folder(base: Path, images: list[Path], tree: Tree, split: str) -> Found:
+    """The images of any folder, or of Tiny ImageNet, whose classes are folders, too."""
+    root, said = base, ""
+    level = next((level for level in (0, 1) if _splits(base, images, level)), None)
+    if (base / "wnids.txt").is_file() and (base / "train").is_dir():
         if split == "test":
-            return Found(*_tiny_imagenet_val(root))
-        root = root / "train"
+            return tiny_imagenet_val(base)
+        root = base / "train"
     elif level is not None:
-        chosen, said = _choose_split(root, _splits(root, images, level), split)
-        images = [path for path in images if path.relative_to(root).parts[level] == chosen]
-        root = root / chosen if level == 0 else root
+        chosen, said = _choose_split(base, _splits(base, images, level), split)
+        images = [path for path in images if path.relative_to(base).parts[level] == chosen]
+        root = base / chosen if level == 0 else base
     elif split == "test":
-        raise no_test_split(str(root))
+        raise no_test_split(str(base))
     files = [path for path in images if path.is_relative_to(root)]
-    left = _left_out(tree, base, root)
-    root = _unwrap(root, files, splits_too=True)
-    if not files:
+    inner = _unwrap(root, files, splits_too=True)
+    labels, classes = _labels(inner, files) if files else (None, ())
+    empty = []
+    if classes:
+        held = {path.name for path in inner.iterdir() if path.is_dir() and not is_hidden(Path(path.name))}
+        empty = [f"folder without images ({name!r})" for name in sorted(held - set(classes))]
+    return _complete(Found(files, labels, classes, said, tuple(empty)), tree, base, root)
+
+
+def _complete(found: Found, tree: Tree, base: Path, root: Path) -> Found:
+    """With the reasons for all other files; InputError if there is no image. base: the data set's folder, root: the part that is used."""
+    left = _left_out(tree, base, root, found.used)
+    if not found.files:
         words = left_out_in_words(left)
         raise InputError(
             f"no images in {str(root)!r}; it should hold files that Pillow opens (.bmp, .gif, .jpg, .png, .tif, .webp, …), "
             f"flat or in one folder a class{f' ({words})' if words else ''}"
         )
-    labels, classes = _labels(root, files)
-    if classes:
-        held = {path.name for path in root.iterdir() if path.is_dir() and not is_hidden(Path(path.name))}
-        left += [f"folder without images ({name!r})" for name in sorted(held - set(classes))]
-    return Found(files, labels, classes, said, tuple(left))
+    return replace(found, left_out=(*left, *found.left_out))
 
 
 def no_test_split(name: str) -> InputError:
     """What to raise where a test split is asked for."""
-    return InputError(f"{name!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet and folders that hold train/ and test/ have one")
+    return InputError(
+        f"{name!r} has no test split; toy-cars, Stanford Cars, Tiny ImageNet, clothes and folders that hold train/ and test/ have one"
+    )
 
 
-def _left_out(tree: Tree, base: Path, root: Path) -> list[str]:
+def _left_out(tree: Tree, base: Path, root: Path, used: Iterable[Path]) -> list[str]:
     """A reason for each file that is no image, but for those in the splits in `base` that aren't used; `root` is the one that is."""
-    others = [(path, ending_in_words(path)) for path in tree.files if not is_image(path)] + tree.left_out
+    others = [(path, ending_in_words(path)) for path in tree.files if not is_image(path) and path not in used] + tree.left_out
     return [why for path, why in others if path.is_relative_to(root) or path.parent == base or not path.is_relative_to(base)]
 
 
@@ -108,7 +115,7 @@ def _unwrap(root: Path, images: list[Path], splits_too: bool = False) -> Path:
         if len(names) != 1 or any(len(part) == 1 for part in parts):
             return root
         [name] = names
-        if name.lower() in SPLIT_WORDS and not splits_too:
+        if (name.lower() in SPLIT_WORDS and not splits_too) or is_published(root):
             return root
         root = root / name
 
@@ -164,25 +171,14 @@ def _choose_split(root: Path, splits: dict[str, str], wanted: str) -> tuple[str,
     raise InputError(f"{str(root)!r} holds the splits {held} and none {what}; pass the folder to use itself, or rename it")
 
 
-def _tiny_imagenet_val(root: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
-    """Tiny ImageNet's validation images: one flat folder, labels in a tab-separated file."""
-    classes = tuple(sorted((root / "wnids.txt").read_text().split()))
-    index = {name: i for i, name in enumerate(classes)}
-    annotations = root / "val" / "val_annotations.txt"
-    if not annotations.is_file():
-        raise InputError(f"Tiny ImageNet in {str(root)!r} has no val/val_annotations.txt; download or unpack it again")
-    rows = [line.split("\t") for line in annotations.read_text().splitlines()]
-    files = [root / "val" / "images" / row[0] for row in rows]
-    return files, np.array([index[row[1]] for row in rows], dtype=np.int64), classes
-
-
 # --- decoding ---
 
 
-def decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> ImageSet:
-    """All files as one uint8 array, from the cache or into it."""
-    folder = cache_folder() / fingerprint(root, files, size)
-    meta = decoded_meta(folder, whole_files(folder), root, files, size)
+def decode_all(root: Path, found: Found, size: int, skip_broken: bool, how: str = "crop") -> ImageSet:
+    """All files as one uint8 array, from the cache or into it. how: they become square."""
+    files, labels = found.files, found.labels
+    folder = cache_folder() / fingerprint(root, files, size, _read_in_words(how, found.boxes))
+    meta = decoded_meta(folder, whole_files(folder), root, files, size, how=how, boxes=found.boxes)
     broken = meta["broken"]  # {relative path: why}
     if broken and (len(broken) == len(files) or not skip_broken):
         path, why = next(iter(broken.items()))
@@ -196,32 +192,50 @@ def decode_all(root, files, labels, classes, size: int, skip_broken: bool) -> Im
         say(f"skipping {len(broken)} broken images: {', '.join(list(broken)[:5])}{', …' if len(broken) > 5 else ''}")
         kept = [i for i, path in enumerate(files) if str(path.relative_to(root)) not in broken]
         images, labels = images[kept], None if labels is None else labels[kept]
-    return ImageSet(images, labels, classes)
+    return ImageSet(images, labels, found.classes)
 
 
-def decoded_meta(folder: Path, whole: set[str], root: Path, files: list[Path], size: int) -> dict:
+def _read_in_words(how: str, boxes: np.ndarray | None) -> str:
+    """What else decides the decoded pixels; "" for the middle square of the whole image, as older versions named their entries."""
+    return "" if how == "crop" and boxes is None else f"{how} {'' if boxes is None else boxes.tolist()}"
+
+
+def decoded_meta(folder: Path, whole: set[str], root: Path, files: list[Path], size: int, **square) -> dict:
     """What is known of the decoded files: {"broken": {relative path: why}, "dim": [relative path], "passing": whether errors may pass}.
 
     Files are decoded unless that was done before, which `whole`, the entry's files, tells. Errors that may pass aren't remembered.
+    square: as in `decode_into_cache`.
     """
     meta = json.loads((folder / "meta.json").read_text()) if "meta.json" in whole else None
     if meta is None or meta["passing"]:
-        decode_into_cache(folder, root, files, size, anew=bool(whole))
+        decode_into_cache(folder, root, files, size, anew=bool(whole), **square)
         meta = json.loads((folder / "meta.json").read_text())
     return meta
 
 
-def decode_into_cache(folder: Path, root: Path, files: list[Path], size: int, anew: bool = False) -> None:
-    """Decode all files into folder/images.npy, and write meta.json. The folder appears only when complete. anew: replaces one that is whole."""
+def decode_into_cache(
+    folder: Path,
+    root: Path,
+    files: list[Path],
+    size: int,
+    *,
+    anew: bool = False,
+    how: str = "crop",
+    boxes: np.ndarray | None = None,
+) -> None:
+    """Decode all files into folder/images.npy, and write meta.json. The folder appears only when complete.
+
+    anew: replaces one that is whole. how: images become square, as in `fit`. boxes: (N, 4), what of each is kept before that.
+    """
     dim, passing = [False] * len(files), [False] * len(files)
     with filling(folder, len(files) * size * size * 3, anew) as temporary:
         images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, (len(files), size, size, 3))
 
         def decode(i: int) -> str | None:
             try:
-                image = read_rgb(files[i], size)
+                image = read_rgb(files[i], size if boxes is None else None)  # a box counts pixels of the full size
                 dim[i] = DIM in image.info
-                images[i] = np.asarray(fit(image, size))
+                images[i] = np.asarray(fit(image if boxes is None else cut_to_box(image, boxes[i]), size, how))
             except Exception as error:  # damaged bytes make Pillow raise almost anything
                 passing[i] = is_passing(error) and (files[i].exists() or not files[i].is_symlink())
                 return f"{type(error).__name__}: {error}".replace(f"{root}{os.sep}", "")

@@ -14,6 +14,7 @@ from ddpm_utils.errors import NotFinite, printable
 
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
 ORIENTATION = 0x0112  # EXIF tag: which way up
+BOX_SLACK = 2  # pixels by which a box may overlap its image's edge: people draw them, and count from 0 or from 1
 DIM = "dim"  # key in the info of an image from a file of 16 bits or more that uses 12 at most
 
 
@@ -41,7 +42,9 @@ class ImageSet:
         counts = np.bincount(self.labels, minlength=len(self.classes))
         shown = [f"{name} {n:,}" for name, n in zip(self.classes[:10], counts)]
         more = [f"… ({len(self.classes) - 10} more)"] if len(self.classes) > 10 else []
-        return printable(f"classes: {', '.join(shown + more)}")
+        alone = [name for name, n in zip(self.classes, counts) if n == 1]
+        few = f"; a single image is copied rather than learned from: {', '.join(alone[:3])}{', …' if alone[3:] else ''}" if alone else ""
+        return printable(f"classes: {', '.join(shown + more)}{few}")
 
     @cached_property
     def digest(self) -> str:
@@ -114,6 +117,22 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """Scale the short side to `size` and cut the middle `size` by `size` pixels."""
-    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+def fit(image: Image.Image, size: int, how: str = "crop", filter: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
+    """`size` by `size` pixels. crop: the short side is scaled to `size`, and the middle square kept; squash: both sides are scaled to it;
+    pad: the long side is, and what is missing stays white, as transparency becomes white."""
+    if how == "squash":
+        return image.resize((size, size), filter)
+    if how == "pad":
+        return ImageOps.pad(image, (size, size), filter, color="white")
+    return ImageOps.fit(image, (size, size), filter)
+
+
+def cut_to_box(image: Image.Image, box: np.ndarray) -> Image.Image:
+    """The part of an image inside a box (left, top, right, bottom), the last two excluded. ValueError for one that isn't inside it."""
+    left, top, right, bottom = map(int, box)
+    width, height = image.size
+    inside = max(0, left), max(0, top), min(width, right), min(height, bottom)
+    off = max(abs(a - b) for a, b in zip(inside, (left, top, right, bottom)))
+    if off > BOX_SLACK or inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise ValueError(f"its box from ({left}, {top}) to ({right}, {bottom}) isn't inside its {width} x {height} pixels")
+    return image.crop(inside)

@@ -3,11 +3,13 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 NOT_IMAGES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}  # Pillow registers them, but can't draw them by itself
@@ -21,6 +23,23 @@ class Tree(NamedTuple):
 
     files: list[Path]
     left_out: list[tuple[Path, str]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images of a data set: files, labels (N,) int64 or None, class names, and what to say of the files that aren't among them."""
+
+    files: list[Path]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    said: str = ""  # a sentence on what was chosen
+    left_out: tuple[str, ...] = ()  # a reason for each file
+    boxes: np.ndarray | None = None  # (N, 4) int: left, top, right, bottom of what is kept of each image, the last two excluded
+    used: Collection[Path] = ()  # files besides the images that were read
+
+    def notes(self) -> list[str]:
+        """The lines to print."""
+        return [line for line in (self.said, left_out_in_words(self.left_out)) if line]
 
 
 @cache
@@ -110,4 +129,4 @@ def left_out_in_words(reasons: Iterable[str]) -> str:
 
 
 def _plural(reason: str) -> str:
-    return re.sub(r"^(link|folder|special file)\b", r"\1s", reason).replace("closes a loop", "close loops")
+    return re.sub(r"^(link|folder|row|special file)\b", r"\1s", reason).replace("closes a loop", "close loops")

@@ -171,8 +171,8 @@ def match_files(source: Path, target: Path, skip_broken: bool = False, names: se
         by_name: dict[str, Path] = {}
         images = find_images(existing_folder(folder))
         left_out += images.left_out
-        if images.split:
-            say(images.split)
+        if images.said:
+            say(images.said)
         for path in images.files:
             if by_name.setdefault(path.stem, path) != path:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""Images to train on: embedded sets, any folder, and two Kaggle sets, decoded once into uint8.
+"""Images to train on: embedded sets, any folder, and sets on Kaggle, decoded once into uint8.
 
 `load_images` turns a name or a folder into an `ImageSet`. Folders are decoded, resized and cropped once, by several threads, into a
 memory-mapped cache (in $DDPM_CACHE, by default ~/.cache/ddpm_utils), so that an epoch costs no JPEG decoding.
@@ -15,6 +15,7 @@ from PIL import Image
 from ddpm_utils.data.folders import decode_all, find_images, no_test_split
 from ddpm_utils.data.images import ImageSet, fit
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
+from ddpm_utils.data.reading import USUAL, Reading
 from ddpm_utils.data.synthetic.cars import cars_by_name
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
@@ -24,12 +25,14 @@ from ddpm_utils.runtime.files import atomic_path
 DEFAULT_SIZE = 64
 
 
-def load_images(source: str | Path, size: int | None = None, split: str = "train", skip_broken: bool = False) -> ImageSet:
+def load_images(
+    source: str | Path, size: int | None = None, split: str = "train", skip_broken: bool = False, reading: Reading = USUAL
+) -> ImageSet:
     """The images of `source`, `size` by `size` pixels (default: the set's own for embedded ones, else 64).
 
-    source: "mnist5k" or "digits" (embedded, 1 channel), "toy-cars" or "toy-cars:N" (drawn, RGB), "stanford-cars", "tiny-imagenet" or
-    "kaggle:OWNER/SLUG" (downloaded by kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or "test", for
-    sets that have both.
+    source: "mnist5k" or "digits" (embedded, 1 channel), "toy-cars" or "toy-cars:N" (drawn, RGB), "stanford-cars", "tiny-imagenet",
+    "clothes" or "kaggle:OWNER/SLUG" (downloaded by kagglehub, RGB), or a folder (RGB). Class subfolders become labels. split: "train" or
+    "test", for sets that have both. reading: how the files of a folder become squares with labels.
     What isn't used is said in a line: files of other kinds, other splits.
     Raises InputError for a missing or empty folder, no network, no permission, and broken images unless skip_broken.
     """
@@ -38,6 +41,8 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
         raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if size is not None and size < 1:
         raise InputError(f"image size must be at least 1 pixel, got {size}")
+    if name.partition(":")[0] in EMBEDDED and reading != USUAL:
+        raise InputError(f"--fit, --crop and --labels are for folders of photographs, the images of {name!r} are square; leave them out")
     if name.partition(":")[0] == "toy-cars":
         return cars_by_name(name, size or EMBEDDED["toy-cars"], split)
     if name in EMBEDDED:
@@ -53,10 +58,10 @@ def load_images(source: str | Path, size: int | None = None, split: str = "train
     if not name or not root.is_dir():
         names = ", ".join([*EMBEDDED, *KAGGLE_HANDLES])
         raise InputError(f"data path must be a folder, kaggle:OWNER/SLUG, or one of {names}; there is no folder {name!r}")
-    found = find_images(root, split)
+    found = find_images(root, split, reading)
     for line in found.notes():
         say(line)
-    return decode_all(root, found.files, found.labels, found.classes, size or DEFAULT_SIZE, skip_broken)
+    return decode_all(root, found, size or DEFAULT_SIZE, skip_broken, reading.fit)
 
 
 def _embedded(name: str, size: int) -> ImageSet:

@@ -26,9 +26,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DDPM_CACHE") or Path(base) / "ddpm_utils").expanduser()
 
 
-def fingerprint(root: Path, files: list[Path], size: int) -> str:
-    """A name for the decoded form of these files: changes with any path, file size or modification time. Names may be no UTF-8."""
-    digest = hashlib.sha256(f"fit-lanczos {size}".encode())
+def fingerprint(root: Path, files: list[Path], size: int, read: str = "") -> str:
+    """A name for the decoded form of these files: changes with any path, file size or modification time. Names may be no UTF-8.
+
+    read: what else decides the pixels.
+    """
+    digest = hashlib.sha256(f"fit-lanczos {size}{read}".encode())
     for path in files:
         digest.update(os.fsencode(path.relative_to(root)) + f"\0{_size_and_time(path)}\n".encode())
     return f"{root.name[:40]}-{size}-{digest.hexdigest()[:16]}"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet
+from ddpm_utils.errors import DamagedFile
 from ddpm_utils.runtime.device import (
     Execution,
     choose_device,
@@ -69,6 +71,23 @@ def launch(
     return 1 if status["status"] == "failed" else 0
 
 
+def state_to_resume(options: SessionOptions) -> Path | None:
+    """The state that the session begins with, if it goes on with a run."""
+    if isinstance(options.resume, Path) or not options.resume:
+        return options.resume or None
+    return next(iter(list_states(options.out)[-1:]), None)
+
+
+def run_to_resume(options: SessionOptions) -> TrainConfig | None:
+    """The run that the session goes on with, as its state describes it."""
+    if not (path := state_to_resume(options)):
+        return None
+    try:
+        return TrainConfig.from_json(read_state(path)["config"])
+    except DamagedFile:  # said with more advice where it is loaded
+        return None
+
+
 def choose_precision(asked: str, execution: Execution, options: SessionOptions, trainer: Callable[[Execution], Trainer]) -> tuple[str, str]:
     """(precision, why): as asked, or with "auto" that of the state to be resumed, that of the GPU, or what this CPU is measured to gain from.
 
@@ -76,13 +95,10 @@ def choose_precision(asked: str, execution: Execution, options: SessionOptions, 
     """
     if asked != "auto":
         return asked, "as asked"
-    if options.resume:
-        path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
-        before = None
-        if path:
-            with offering_the_one_before(path):
-                before = read_state(path)["execution"]
-        if before and before["device"] == execution.device_type:
+    if path := state_to_resume(options):
+        with offering_the_one_before(path):
+            before = read_state(path)["execution"]
+        if before["device"] == execution.device_type:
             return before["precision"], "as the state was trained"
     if execution.device_type != "cpu" or execution.world_size > 1:
         return precision_of(execution.device)

@@ -305,4 +305,6 @@ class Session:
         self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
         if about["next_command"]:
             self.say(f"to {'try again' if status == 'failed' else 'go on'}: {about['next_command']}")
+        elif status == "done":
+            self.say(self.trainer.task.remark(self.trainer.step, self.trainer.data))
         return about

@@ -60,6 +60,9 @@ class Task(Protocol):
     def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
         """Write the averaged network as a file to use. Returns a sentence for the user, or ""."""
 
+    def remark(self, steps: int, data: ImageSet) -> str:
+        """A sentence about what can't be expected yet of a run that ends after so many steps, or ""."""
+
 
 class UNetTask:
     """What most tasks do: they train a U-Net that predicts by itself, draw nothing besides, and end in a model file."""
@@ -88,6 +91,10 @@ class UNetTask:
     def save(self, network: nn.Module, data: ImageSet, path: Path, snapshot: dict | None = None) -> str:
         """A model file."""
         save_model(network, self.config, data.classes, path, snapshot)
+        return ""
+
+    def remark(self, steps: int, data: ImageSet) -> str:
+        """Nothing."""
         return ""
 
     def complete(self, batch: Batch, data: ImageSet, draw: Draw) -> Batch:

@@ -1,7 +1,6 @@
 """Every file that is read back, small, with what reading it gives: `KINDS` is {name: maker}, a maker(folder) gives a `Kept`."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout

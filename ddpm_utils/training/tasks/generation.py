@@ -5,13 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor, nn
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.data.images import ImageSet, to_uint8
 from ddpm_utils.data.pairs import PairSet
 from ddpm_utils.diffusion import training_loss
 from ddpm_utils.errors import InputError
 from ddpm_utils.generate import generate, labels_in_rows, start_noise
 from ddpm_utils.training.batches import Batch, Draw
+from ddpm_utils.training.preset import too_little
 from ddpm_utils.training.task import Predict, Preview, UNetTask
 
 PREVIEW = 16  # images
@@ -52,6 +53,13 @@ class GenerationTask(UNetTask):
             weighting=task.weighting,
             **conditions,
         )
+
+    def remark(self, steps: int, data: ImageSet) -> str:
+        """Whether too little was trained for pictures, which random weights need much of."""
+        config = self.config
+        if config.start or config.task.kind != Generation.kind:
+            return ""
+        return too_little(config, steps, len(data))
 
     def preview(self, network: nn.Module, data: ImageSet, stopped: Callable[[], bool]) -> Preview | None:
         """Samples, always from the same noise, so that one can watch a run improve."""

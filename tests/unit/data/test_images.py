@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from image_folders import write
+from image_folders import write, write_all
 from PIL import Image, ImageDraw
 
-from ddpm_utils.data.images import DIM, read_rgb, to_float, to_uint8
+from ddpm_utils.data.images import DIM, fit, read_rgb, to_float, to_uint8
+from ddpm_utils.data.reading import Reading
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 from ddpm_utils.restoration.file_formats import _deep_png
@@ -177,3 +178,41 @@ def test_whole_numbers_of_32_bits_and_floats_are_taken_for_16_bits_above_255(tmp
 def test_an_8_bit_image_may_be_as_dark_as_it_likes(tmp_path):
     Image.fromarray(np.full((16, 16, 3), 3, np.uint8)).save(tmp_path / "dark.png")
     assert DIM not in read_rgb(tmp_path / "dark.png").info
+
+
+# --- becoming square ---
+
+
+def test_crop_keeps_the_middle_squash_keeps_everything_and_pad_keeps_the_shape(photographs):
+    wide = Image.fromarray(np.repeat(np.arange(120, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2))  # grey rises from left to right
+    crop, squash, pad = (np.asarray(fit(wide, 20, how)).astype(int)[..., 0] for how in ("crop", "squash", "pad"))
+    assert crop[10, [0, -1]] == pytest.approx([41, 78], abs=1), "pixels 40 to 79, two into one"
+    assert squash[10, [0, -1]] == pytest.approx([2.5, 116.5], abs=1), "six into one"
+    assert (pad[[0, 5, 14, -1]] == 255).all(), "a third of the height is image"
+    assert pad[10, [0, -1]] == pytest.approx([2.5, 116.5], abs=1)
+    for how in ("crop", "squash", "pad"):
+        assert np.array_equal(fit(Image.fromarray(photographs[0][:30, :30]), 30, how), photographs[0][:30, :30]), "a square stays"
+
+
+@pytest.mark.parametrize("how", ["crop", "squash", "pad"])
+def test_folders_are_read_as_asked_and_each_way_is_kept_by_itself(root, photographs, how):
+    write(root / "wide.png", photographs[1][:60])
+    for _ in range(2):
+        load_images(root, size=16)
+        images = load_images(root, size=16, reading=Reading(fit=how)).images
+        assert np.array_equal(images[0], np.asarray(fit(Image.fromarray(photographs[1][:60]), 16, how)))
+
+
+def test_embedded_sets_refuse_what_is_for_photographs():
+    for reading in (Reading(fit="squash"), Reading(labels="body")):
+        with pytest.raises(InputError, match="are square"):
+            load_images("digits", reading=reading)
+    with pytest.raises(InputError, match="fit must be one of crop, squash, pad, got 'stretch'"):
+        Reading(fit="stretch")
+
+
+def test_a_class_with_a_single_image_is_named(root, photographs):
+    for name, n in (("ape", 3), ("yak", 1), ("bee", 1)):
+        write_all(root / name, photographs[:n])
+    said = load_images(root, size=8).classes_in_words()
+    assert said == "classes: ape 3, bee 1, yak 1; a single image is copied rather than learned from: bee, yak"

@@ -1,0 +1,56 @@
+"""Chapter 04: the settings of a run that generates images, where nothing is said about them.
+
+Those that drew the best pictures of real photographs in few minutes of a CPU; tests/records/recipe.md shows what else was measured.
+"""
+
+from typing import Any
+
+from ddpm_utils.config import TrainConfig
+
+GRID, PATCH = 16, 4  # larger images are folded into patches of at most 4 pixels a side, down to 16 of them a side
+WIDTHS = (1, 2, 2)  # multipliers, as many as the grid can be halved
+ATTENTION = 8  # from this resolution on
+WARMUP_SHARE = 20  # the learning rate rises over at most 1/20 of a run
+# images to be trained on, counting repeats, before samples look like the data, by channels: digits and the like, photographs
+ENOUGH = {1: 50_000, 3: 400_000}
+
+
+def preset(size: int, images: int, *, epochs: int | None = None, batch_size: int | None = None, network: bool = True) -> dict[str, Any]:
+    """Fields of TrainConfig, Generation and UNetConfig for so many images of `size` pixels.
+
+    epochs, batch_size: what was chosen already. network: False where the network was, whose pace isn't known then.
+    """
+    taken = {"prediction": "x0"} | (network_preset(size) if network else {})
+    taken["batch_size"] = batch_size or min(taken.get("batch_size", TrainConfig.batch_size), max(1, images))
+    steps = (epochs or TrainConfig.epochs) * (images // taken["batch_size"])
+    return {**taken, "warmup": min(TrainConfig.warmup, steps // WARMUP_SHARE)}
+
+
+def network_preset(size: int) -> dict[str, Any]:
+    """A network for images of `size` pixels, and the pace at which it learns best."""
+    patch = max(p for p in range(1, PATCH + 1) if size % p == 0 and (p == 1 or size // p >= GRID))
+    grid = size // patch
+    levels = [level for level in range(len(WIDTHS)) if grid % 2**level == 0]
+    resolutions = [grid >> level for level in levels]
+    return {
+        "patch": patch,
+        "width": 64,
+        "multipliers": WIDTHS[: len(levels)],
+        "blocks": 1,
+        "attention": (next((r for r in resolutions if r <= ATTENTION), resolutions[-1]),),
+        "batch_size": 16,
+        "lr": 1.6e-3,
+    }
+
+
+def too_little(config: TrainConfig, steps: int, images: int) -> str:
+    """A sentence for a run that ended, after so many steps over so many images, before samples can look like them; else ""."""
+    seen, enough = steps * config.batch_size, ENOUGH[1 if config.network.channels == 1 else 3]
+    if seen >= enough:
+        return ""
+    epochs = -(-enough // (images // config.batch_size * config.batch_size))
+    how = f"--epochs {epochs}" + (" --resume" if config.lr_decay == "constant" else "")
+    return (
+        f"too little to expect pictures: the run has seen {seen:,} images, counting repeats, and about {enough:,} are needed before "
+        f"samples look like them; train longer with {how}"
+    )
