@@ -171,8 +171,7 @@ def prepared(name: str) -> Callable[[Path], Kept]:
         def read() -> str:
             if main(command) != 0:
                 return "refused"
-            pairs = [load_pairs(folder / "out", split=split) for split in ("train", "test")]
-            return digest(*(array for part in pairs for array in (part.images, part.sources, part.masks)))
+            return of_prepared(folder / "out")
 
         [path] = list((folder / "out").glob(name))[:1]
         return Kept(path, read, restoring(folder / "out"))
@@ -180,10 +179,20 @@ def prepared(name: str) -> Callable[[Path], Kept]:
     return make
 
 
-def split_as_read(folder: Path) -> Kept:
-    """The split file, as training reads it."""
-    kept = prepared("split.json")(folder)
-    return Kept(kept.path, lambda: digest(*(load_pairs(folder / "out", split=split).images for split in ("train", "test"))))
+def of_prepared(folder: Path) -> str:
+    pairs = [load_pairs(folder, split=split) for split in ("train", "test")]
+    return digest(*(array for part in pairs for array in (part.images, part.sources, part.masks)))
+
+
+def in_training(name: str) -> Callable[[Path], Kept]:
+    """A file of such a folder, as training reads it."""
+
+    def make(folder: Path) -> Kept:
+        kept = prepared(name)(folder)
+
+        return Kept(kept.path, lambda: of_prepared(folder / "out"))
+
+    return make
 
 
 # --- what a run keeps ---
@@ -201,9 +210,8 @@ def log(folder: Path) -> Kept:
     last = saved_step(path.parent)
 
     def read() -> str:
-        records, damaged = records_up_to(path, last)
-        if damaged:
-            print(f"{path.name}: {damaged} damaged lines")
+        records, lacks = records_up_to(path, last, every=1)
+        print(lacks)
         return digest(records)
 
     return Kept(path, read)

@@ -34,7 +34,7 @@ KINDS = {
     **{f"decoded images: {name}": damageable.images_in_cache(name) for name in ("images.npy", "meta.json", "checksums.json")},
     **{f"decoded pairs: {name}": damageable.pairs_in_cache(name) for name in ("images.npy", "masks.npy", "pairs.json", "checksums.json")},
     "mnist5k.npz": damageable.digits_in_cache,
-    "split.json, by training": damageable.split_as_read,
+    **{f"{name}, by training": damageable.in_training(name) for name in ("split.json", "source/*.png")},
     **{f"prepare-pairs: {name}": damageable.prepared(name) for name in ("split.json", "prepare_settings.json", "records/*.json")},
     **{f"prepare-pairs: a crop in {name}": damageable.prepared(f"{name}/*.png") for name in ("source", "target", "mask")},
     "log.jsonl": damageable.log,
@@ -83,7 +83,7 @@ def campaign(kind: str, flips: int, cuts: int, seed: int) -> tuple[Counter, list
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DDPM_CACHE"] = f"{folder}/cache"
         kept = KINDS[kind](Path(folder))
-        content, whole = kept.path.read_bytes(), kept.read()
+        content, whole = kept.path.read_bytes(), damageable.quietly(kept.read)
         for what, damaged in damages(content, flips, cuts, random.Random(seed + zlib.crc32(kind.encode()))):
             kept.restore()
             kept.path.unlink(missing_ok=True)  # the file before may still be mapped into memory
