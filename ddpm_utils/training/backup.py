@@ -189,7 +189,9 @@ def said_step(folder: Path, advice: str) -> int:
         had = checked_object(path.read_bytes(), "it", needed=False).get("state") if path.exists() else None
     except InputError as error:
         if not states:
-            raise InputError(f"{str(folder)!r} holds no state, and nothing else tells its step: {str(path)!r} is damaged; {advice}") from error
+            raise InputError(
+                f"{str(folder)!r} holds no state, and nothing else tells its step: {str(path)!r} is damaged; {advice}"
+            ) from error
         had = None
     return max(map(step_of, [*states, str(had)]))
 
