@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddpm_utils.control.controlnet import ControlNet
 from ddpm_utils.control.hints import HINTS, one_hot, user_scribble
-from ddpm_utils.data.images import fit, read_rgb, to_float
+from ddpm_utils.data.images import fit, open_picture, read_rgb, to_float
 from ddpm_utils.errors import InputError
 
 
@@ -63,7 +63,7 @@ def _parts(image: Image.Image, classes: int, path: Path) -> Tensor:
 
 
 def _as_it_lies(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         image.load()
         return image
 

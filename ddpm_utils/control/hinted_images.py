@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ddpm_utils.choices import EXACT_HINTS
 from ddpm_utils.control.hints import HINTS, Hint, one_hot
 from ddpm_utils.data.folders import list_images
-from ddpm_utils.data.images import ImageSet, fit, to_float
+from ddpm_utils.data.images import ImageSet, fit, open_picture, to_float
 from ddpm_utils.data.synthetic.cars import CarSet
 from ddpm_utils.errors import InputError
 
@@ -38,7 +38,7 @@ def folder_hints(folder: str | Path, images: str | Path, size: int, how: str = "
         )
     images = []
     for stem in wanted:
-        with Image.open(by_stem[stem]) as image:
+        with open_picture(by_stem[stem]) as image:
             scaling = Image.Resampling.NEAREST if image.mode == "P" else Image.Resampling.LANCZOS
             images.append(np.asarray(fit(image.convert("RGB"), size, how, scaling)))
     stack = np.stack(images)

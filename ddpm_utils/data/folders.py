@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -62,12 +62,13 @@ def _plain_folder(base: Path, images: list[Path], tree: Tree, split: str) -> Fou
     """The images of any folder, or of Tiny ImageNet, whose classes are folders, too."""
     root, said = base, ""
     level = next((level for level in (0, 1) if _splits(base, images, level)), None)
+    splits = {} if level is None else _splits(base, images, level)
     if (base / "wnids.txt").is_file() and (base / "train").is_dir():
         if split == "test":
             return tiny_imagenet_val(base)
         root = base / "train"
     elif level is not None:
-        chosen, said = _choose_split(base, _splits(base, images, level), split)
+        chosen, said = _choose_split(base, splits, split)
         images = [path for path in images if path.relative_to(base).parts[level] == chosen]
         root = base / chosen if level == 0 else base
     elif split == "test":
@@ -79,12 +80,15 @@ def _plain_folder(base: Path, images: list[Path], tree: Tree, split: str) -> Fou
     if classes:
         held = {path.name for path in inner.iterdir() if path.is_dir() and not is_hidden(Path(path.name))}
         empty = [f"folder without images ({name!r})" for name in sorted(held - set(classes))]
-    return _complete(Found(files, labels, classes, said, tuple(empty)), tree, base, root)
+    return _complete(Found(files, labels, classes, said, tuple(empty)), tree, base, root, splits if level == 0 else {})
 
 
-def _complete(found: Found, tree: Tree, base: Path, root: Path) -> Found:
-    """With the reasons for all other files; InputError if there is no image. base: the data set's folder, root: the part that is used."""
-    left = _left_out(tree, base, root, found.used)
+def _complete(found: Found, tree: Tree, base: Path, root: Path, splits: Collection[str] = ()) -> Found:
+    """With the reasons for all other files; InputError if there is no image. base: the data set's folder, root: the part that is used.
+
+    splits: the folders in `base` that are its parts, if they are known.
+    """
+    left = _left_out(tree, base, root, found.used, splits)
     if not found.files:
         words = left_out_in_words(left)
         raise InputError(
@@ -101,10 +105,16 @@ def no_test_split(name: str) -> InputError:
     )
 
 
-def _left_out(tree: Tree, base: Path, root: Path, used: Iterable[Path]) -> list[str]:
+def _left_out(tree: Tree, base: Path, root: Path, used: Iterable[Path], splits: Collection[str]) -> list[str]:
     """A reason for each file that is no image, but for those in the splits in `base` that aren't used; `root` is the one that is."""
     others = [(path, ending_in_words(path)) for path in tree.files if not is_image(path) and path not in used] + tree.left_out
-    return [why for path, why in others if path.is_relative_to(root) or path.parent == base or not path.is_relative_to(base)]
+
+    def is_beside(path: Path) -> bool:
+        if path.is_relative_to(root) or not path.is_relative_to(base) or path.parent == base:
+            return True
+        return bool(splits) and path.relative_to(base).parts[0] not in splits
+
+    return [why for path, why in others if is_beside(path)]
 
 
 def _unwrap(root: Path, images: list[Path], splits_too: bool = False) -> Path:

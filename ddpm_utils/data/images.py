@@ -82,12 +82,19 @@ def _per_channel(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
 
 
+def open_picture(path: Path) -> Image.Image:
+    """Pillow's image, not decoded yet."""
+    image = Image.open(path)
+    image.filename = ""  # by its name, Pillow maps grey and RGBA TIFFs into memory, and scrambles those that lie on their side
+    return image
+
+
 def read_rgb(path: Path, min_side: int | None = None) -> Image.Image:
     """An image file as 8-bit RGB, turned by its EXIF tag; transparency becomes white; 16-bit grey is scaled to 8 bits.
 
     min_side: a size in pixels that will do; JPEGs then decode several times faster, at no less than twice that size.
     """
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         if min_side:
             image.draft("RGB", (2 * min_side, 2 * min_side))
         is_deep = ";16" in str(image.tile)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ddpm_utils.data.images import read_rgb
+from ddpm_utils.data.images import open_picture, read_rgb
 from ddpm_utils.data.listing import ADVICE
 from ddpm_utils.errors import InputError
 from ddpm_utils.restoration.file_formats import KINDS, Photograph, as_stored, parse
@@ -62,7 +62,7 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
             f"there is no mask {str(path.with_suffix(''))!r}, with whatever ending; add one, white where retouching is allowed"
         )
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             if image.has_transparency_data:
                 rgba = image.convert("RGBA")
                 mask = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("L")

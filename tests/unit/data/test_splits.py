@@ -124,3 +124,12 @@ def test_files_of_16_bits_that_hold_12_are_named_each_time_and_not_changed(root,
         said = capsys.readouterr().out
         assert said.startswith("nearly black: 2 16-bit files hold no value above 4095 of 65535, such as '1/0.png'")
         assert "scale them by 16" in said
+
+
+def test_what_lies_beside_a_lone_train_folder_is_counted(root, photographs, capsys):
+    write_all(root / "train", photographs)
+    for name in ("photos/a.heic", "photos/more/b.heic", "train/c.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    load_images(root, 8)
+    assert "left out: 2 .heic (convert them to JPEG), 1 .txt" in capsys.readouterr().out
