@@ -10,11 +10,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ddpm_utils.errors import NotFinite, printable
+from ddpm_utils.errors import InputError, NotFinite, printable
 
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green, blue: ITU-R BT.601, as in JPEG
 ORIENTATION = 0x0112  # EXIF tag: which way up
 BOX_SLACK = 2  # pixels by which a box may overlap its image's edge: people draw them, and count from 0 or from 1
+LARGEST = 4096  # pixels a side: the largest images that a network is built for
 DIM = "dim"  # key in the info of an image from a file of 16 bits or more that uses 12 at most
 
 
@@ -55,6 +56,14 @@ class ImageSet:
         if self.labels is not None:
             digest.update(self.labels.tobytes())
         return digest.hexdigest()
+
+
+def check_size(size: int | None) -> None:
+    """InputError for a size that no image is brought to, before memory is taken for it."""
+    if size is not None and size < 1:
+        raise InputError(f"image size must be at least 1 pixel, got {size}")
+    if size is not None and size > LARGEST:
+        raise InputError(f"image size must be at most {LARGEST} pixels, got {size}")
 
 
 def to_float(images: np.ndarray, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.5,)) -> Tensor:

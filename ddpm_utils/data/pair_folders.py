@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ddpm_utils.data.folders import decoded_meta, find_images, warn_of_dim
-from ddpm_utils.data.images import ORIENTATION
+from ddpm_utils.data.images import ORIENTATION, check_size
 from ddpm_utils.data.listing import is_hidden, left_out_in_words
 from ddpm_utils.data.names import SPLITS
 from ddpm_utils.data.pairs import LEAST_CHANGED, PairSet, change_mask, direction_fault, roughness_ratio, spread
@@ -53,8 +53,7 @@ def load_pairs(
     name = str(source)
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if size is not None and size < 1:
-        raise InputError(f"image size must be at least 1 pixel, got {size}")
+    check_size(size)
     if target is None and name.partition(":")[0] == "wrinkles":
         return _synthetic(name, size or DEFAULT_SIZE, split)
     if target is not None:

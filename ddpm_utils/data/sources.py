@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ddpm_utils.data.folders import decode_all, find_images, no_test_split
-from ddpm_utils.data.images import ImageSet, fit
+from ddpm_utils.data.images import ImageSet, check_size, fit
 from ddpm_utils.data.names import EMBEDDED, KAGGLE_HANDLES, SPLITS
 from ddpm_utils.data.reading import USUAL, Reading
 from ddpm_utils.data.synthetic.cars import cars_by_name
@@ -37,8 +37,7 @@ def load_images(
     name = str(source)
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if size is not None and size < 1:
-        raise InputError(f"image size must be at least 1 pixel, got {size}")
+    check_size(size)
     if name.partition(":")[0] in EMBEDDED and reading != USUAL:
         raise InputError(f"--fit, --crop and --labels are for folders of photographs, the images of {name!r} are square; leave them out")
     if name.partition(":")[0] == "toy-cars":

@@ -17,7 +17,7 @@ FAULTS = {
             f"{BACKUP}::test_a_copy_of_another_run_stays_as_it_is",
         ),
         (
-            "runs without names are told apart by nothing",
+            "runs from before run.json are never one",
             'return one["data"] == other["data"]',
             "return False",
             f"{BACKUP}::test_runs_from_before_run_json_are_told_apart_by_their_states",

@@ -257,12 +257,15 @@ def test_empty_and_missing_folders_are_refused(root):
     assert "'no-user'" in refusal("~no-user").replace("~", "")
 
 
-def test_unreasonable_sizes_and_splits_are_refused(root, photographs):
+def test_unreasonable_sizes_and_splits_are_refused(root, photographs, monkeypatch):
     write_all(root, photographs)
     for size in (0, -3):
         assert str(size) in refusal(root, size=size)
     assert "'val'" in refusal(root, split="val")
-    assert "DDPM_CACHE" in refusal(root, size=10**7), "petabytes"
+    for source in (root, "digits", "toy-cars"):
+        assert "at most 4096 pixels, got 10000000" in refusal(source, size=10**7), "petabytes"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "DDPM_CACHE" in refusal(root, size=64)
 
 
 @pytest.mark.parametrize(
