@@ -162,6 +162,9 @@ def check_zero_snr(prediction: str, zero_terminal_snr: bool) -> None:
 # --- runs ---
 
 
+LEAST_STD = 0.001  # below it images of 0..1 become numbers that no network learns from, and whose squares overflow
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A run, completely described but for its images."""
@@ -194,8 +197,8 @@ class TrainConfig:
         if len(self.mean) not in counts or len(self.std) != len(self.mean):
             allowed = " or ".join(map(str, sorted(counts)))
             raise InputError(f"mean and std need {allowed} values each, got {self.mean} and {self.std}")
-        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
-            raise InputError(f"mean and std must be finite and std above 0, got {self.mean} and {self.std}")
+        if not (all(0 <= mean <= 1 for mean in self.mean) and all(LEAST_STD <= std < math.inf for std in self.std)):
+            raise InputError(f"mean must lie in 0..1 and std be finite and at least {LEAST_STD}, got {self.mean} and {self.std}")
         self.task.check_network(self.network)
         if self.retouches and not self.in_unit_range:
             raise InputError(f"paired training needs images in [-1, 1], so mean and std of 0.5; got {self.mean} and {self.std}")

@@ -4,7 +4,7 @@ Plain dicts in, plain dicts out; `UNet.from_diffusers` and `UNet.to_diffusers` b
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -30,12 +30,17 @@ RENAMED = [  # (here, in diffusers), applied in order to every weight's name
 ]
 
 
-def weights_from_diffusers(theirs: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
-    """The weights of a network whose own names are `names`, out of a UNet2DModel's state dict."""
+def weights_from_diffusers(theirs: dict[str, Tensor], shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network with parameters of these names and shapes, out of a UNet2DModel's state dict.
+
+    Rows that only one of the two has: outputs for a variance are left out, and a label that stands for none is zeros.
+    """
     ours = {}
-    for name in names:
-        parts = [theirs[n] for n in _names_in_diffusers(name)]
-        ours[name] = torch.cat(parts) if len(parts) > 1 else parts[0]
+    for name, like in shapes.items():
+        weight = torch.cat([theirs[n] for n in _names_in_diffusers(name)])
+        if name.startswith(("output_conv.", "label_embedding.")) and len(weight) != len(like):
+            weight = torch.cat([weight[: len(like)], weight.new_zeros(max(0, len(like) - len(weight)), *weight.shape[1:])])
+        ours[name] = weight
     return ours
 
 
@@ -54,51 +59,78 @@ def _names_in_diffusers(name: str) -> list[str]:
     return [name.replace(".qkv.", f".to_{part}.") for part in "qkv"] if ".qkv." in name else [name]
 
 
-def options_from_diffusers(c: Mapping) -> dict:
-    """The fields of a UNetConfig, from a UNet2DModel's options; refuses those that this network does not have."""
+FIXED = {  # options that this network has one value of
+    "act_fn": "silu",
+    "attn_norm_num_groups": None,
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "downsample_type": "conv",
+    "upsample_type": "conv",
+    "mid_block_scale_factor": 1,
+    "mid_block_type": "UNetMidBlock2D",
+    "resnet_time_scale_shift": "default",
+    "time_embedding_dim": None,
+    "time_embedding_type": "positional",
+}
+READ = {  # options that become settings, or are checked below
+    *("sample_size", "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels", "layers_per_block"),
+    *("add_attention", "attention_head_dim", "norm_num_groups", "norm_eps", "dropout", "num_class_embeds", "downsample_padding"),
+    *("flip_sin_to_cos", "freq_shift"),
+}
+NO_MATTER = {"num_train_timesteps"}  # only of learned timestep embeddings, which are refused
+
+
+def options_from_diffusers(c: Mapping, last_is_no_label: bool = True) -> dict:
+    """The fields of a UNetConfig, from a UNet2DModel's options; refuses by its name whatever this network does not have.
+
+    last_is_no_label: whether the last of its class embeddings stands for no label, as in the networks of this project.
+    """
     plain = {"DownBlock2D", "UpBlock2D", "AttnDownBlock2D", "AttnUpBlock2D"}
-    if other := [b for b in (*c.down_block_types, *c.up_block_types) if b not in plain]:
+    if other := [b for b in (*c["down_block_types"], *c["up_block_types"]) if b not in plain]:
         raise InputError(f"blocks of diffusers' type {other[0]!r} have no counterpart here; convertible are {', '.join(sorted(plain))}")
-    attends = ["Attn" in b for b in c.down_block_types]
-    fixed = {
-        "act_fn": "silu",
-        "center_input_sample": False,
-        "class_embed_type": None,
-        "downsample_type": "conv",
-        "upsample_type": "conv",
-        "mid_block_scale_factor": 1,
-        "mid_block_type": "UNetMidBlock2D",
-        "resnet_time_scale_shift": "default",
-        "time_embedding_type": "positional",
-    }
-    for option, value in fixed.items():
-        if c.get(option, value) != value:
-            raise InputError(f"diffusers' option {option}={c[option]!r} has no counterpart here; it must be {value!r}")
-    if attends != ["Attn" in b for b in c.up_block_types][::-1]:
+    for option, value in c.items():
+        if option in FIXED and value != FIXED[option]:
+            raise InputError(f"diffusers' option {option}={value!r} has no counterpart here; it must be {FIXED[option]!r}")
+        if option not in (FIXED.keys() | READ | NO_MATTER) and not option.startswith("_") and value is not None:
+            raise InputError(f"diffusers' option {option}={value!r} is unknown here; only networks without it can be converted")
+    if c["downsample_padding"] not in (0, 1):
+        raise InputError(f"diffusers' option downsample_padding must be 0 or 1 to be converted, got {c['downsample_padding']!r}")
+    attends = ["Attn" in b for b in c["down_block_types"]]
+    if attends != ["Attn" in b for b in c["up_block_types"]][::-1]:
         raise InputError("the decoder must attend at the same resolutions as the encoder to be converted")
-    if not isinstance(size := c.sample_size, int):
+    if not isinstance(size := c["sample_size"], int):
         raise InputError(f"only square networks with a known sample_size can be converted, got sample_size={size!r}")
-    widths, first = c.block_out_channels, c.block_out_channels[0]
+    widths, first = c["block_out_channels"], c["block_out_channels"][0]
     if any(w % first for w in widths):
         raise InputError(f"block_out_channels must be multiples of the first to be converted, got {tuple(widths)}")
+    inputs, outputs, embeddings = c["in_channels"], c["out_channels"], c["num_class_embeds"]
+    if predicts_variance(c):
+        outputs = inputs
+    if outputs > inputs:
+        raise InputError(f"{outputs} output channels of {inputs} input channels have no counterpart here; at most as many can be converted")
     return dict(
         image_size=size,
-        channels=c.out_channels,
-        condition_channels=c.in_channels - c.out_channels,
+        channels=outputs,
+        condition_channels=inputs - outputs,
         width=first,
         multipliers=tuple(w // first for w in widths),
-        blocks=c.layers_per_block,
+        blocks=c["layers_per_block"],
         attention=tuple(size // 2**level for level, attend in enumerate(attends) if attend),
-        middle_attention=c.add_attention,
-        head_channels=c.attention_head_dim,
-        groups=c.norm_num_groups,
-        dropout=c.dropout,
-        classes=None if c.num_class_embeds is None else c.num_class_embeds - 1,
-        norm_eps=c.norm_eps,
-        asymmetric_padding=c.downsample_padding == 0,
-        cosines_first=c.flip_sin_to_cos,
-        frequency_shift=c.freq_shift,
+        middle_attention=c["add_attention"],
+        head_channels=c["attention_head_dim"],
+        groups=c["norm_num_groups"],
+        dropout=c["dropout"],
+        classes=None if embeddings is None else embeddings - last_is_no_label,
+        norm_eps=c["norm_eps"],
+        asymmetric_padding=c["downsample_padding"] == 0,
+        cosines_first=c["flip_sin_to_cos"],
+        frequency_shift=c["freq_shift"],
     )
+
+
+def predicts_variance(c: Mapping) -> bool:
+    """Whether a UNet2DModel has an output for the variance beside each for the image, as networks with a learned sigma do."""
+    return c["out_channels"] == 2 * c["in_channels"]
 
 
 def options_to_diffusers(c) -> dict:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,13 @@ ABOUT = {  # all that the metadata of models, classifiers and controls may hold
     "sha256": str,
 }
 SNAPSHOT = {"step": int, "sigma": float | None}
-FORMATS = (MODEL_FORMAT, "ddpm_utils classifier 1", "ddpm_utils control 1")
+FORMATS = {MODEL_FORMAT: "model", "ddpm_utils classifier 1": "classifier", "ddpm_utils control 1": "control"}
+PURPOSES = {  # of the kinds of files
+    "model": "to `sample` from or to `retouch` with, and to `train --start-from`",
+    "classifier": "for `sample --classifier` and `metrics --features`",
+    "control": "for `sample --control`",
+    "state": "to resume from, and to `train --start-from`",
+}
 FLOATING = ("F16", "BF16", "F32", "F64")
 
 
@@ -110,9 +117,10 @@ def read_weights(path: Path, expected: str | None, kind: str, command: str, need
                 about = json_object(text, "its metadata")
             found = about.get("format")
             if found != expected and not (expected is None and found in FORMATS):
+                known = isinstance(found, str) and found in FORMATS
+                it_is = f"it is {purpose_of(FORMATS[found])}" if known else f"its format is {shown(found)}, expected {expected!r}"
                 raise InputError(
-                    f"{str(path)!r} is not a {kind} of this project (its format is {shown(found)}, expected {expected!r}); "
-                    f"train one with `python -m ddpm_utils {command}`"
+                    f"{str(path)!r} is not a {kind} of this project ({it_is}); train one with `python -m ddpm_utils {command}`"
                 )
             with blamed_on(path):
                 check_about(about, needs)
@@ -185,6 +193,25 @@ def with_weights(network: Network, weights: dict[str, Tensor], path: Path) -> Ne
     return network
 
 
+def kind_of_file(path: Path) -> str | None:
+    """Which of PURPOSES a file is, whatever its name; None for any other file. A file that ends in .pt is a state, be it damaged."""
+    if path.suffix == ".pt":
+        return "state"
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                return "state" if any(name.endswith("/data.pkl") for name in file.namelist()) else None
+        with safe_open(path, "pt") as file:
+            return FORMATS.get(json_object((file.metadata() or {}).get("ddpm_utils", "{}"), "its metadata").get("format"))
+    except (SafetensorError, OSError, zipfile.BadZipFile, InputError, TypeError):
+        return None
+
+
+def purpose_of(kind: str) -> str:
+    """A kind of file with what it is for: "a control, for `sample --control`"."""
+    return f"a {kind}, {PURPOSES[kind]}"
+
+
 def weights_digest(network: UNet) -> str:
     """SHA-256 of a network's weights as a model file would hold them, in float16: the same before saving and after loading."""
     digest = hashlib.sha256()
@@ -212,7 +239,7 @@ def find_weights(name: str | Path, kind: str) -> Path:
     asked, path = KINDS[kind], Path(os.path.expanduser(name))  # Path's own raises for an unknown user
     if str(name) == path.name and (SHIPPED / f"{name}.safetensors").is_file():
         return _shipped_of(kind, str(name))
-    if path.is_file() and path.suffix == ".pt":
+    if path.is_file() and kind_of_file(path) == "state":
         result = path.with_name(asked.result)
         there = "" if result.is_file() else ", which is written when the run ends or stops"
         raise InputError(f"{str(path)!r} is a state, to resume from; the {asked.noun} of its run is {str(result)!r}{there}")

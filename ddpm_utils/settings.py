@@ -3,6 +3,7 @@
 `check_settings` holds a dataclass to them, and `commands/arguments.py` builds the command line from them. Imports no torch.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import field, fields
@@ -114,6 +115,23 @@ def json_object(text: Any, what: str) -> dict:
     if not isinstance(found, dict):
         raise InputError(f"{what} must be a JSON object, got {shown(found)}")
     return found
+
+
+def with_checksum(values: dict) -> str:
+    """The object as JSON, with a SHA-256 of all that it says."""
+    return json.dumps({**values, "sha256": _checksum(values)}, indent=1)
+
+
+def checked_object(text: Any, what: str) -> dict:
+    """The object that `with_checksum` wrote; InputError where it isn't as it was written."""
+    values = json_object(text, what)
+    if values.pop("sha256", None) != _checksum(values):
+        raise InputError(f"{what} isn't as it was written")
+    return values
+
+
+def _checksum(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def section(values: dict, name: str) -> dict:

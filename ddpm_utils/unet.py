@@ -15,8 +15,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ddpm_utils.errors import InputError
-from ddpm_utils.interop import options_from_diffusers, options_to_diffusers, weights_from_diffusers, weights_to_diffusers
+from ddpm_utils.interop import (
+    options_from_diffusers,
+    options_to_diffusers,
+    predicts_variance,
+    weights_from_diffusers,
+    weights_to_diffusers,
+)
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.torchvision_shim import import_torchvision
+from ddpm_utils.settings import shown
 from ddpm_utils.unet_config import UNetConfig
 
 
@@ -128,9 +136,18 @@ class UNet(Encoder):
         return F.pixel_shuffle(self.output_conv(F.silu(self.output_norm(h))), self.config.patch)
 
     @classmethod
-    def from_diffusers(cls, model) -> "UNet":
-        """The same network as a diffusers UNet2DModel, with its weights. Raises InputError for options that this one lacks."""
-        network = cls(UNetConfig(**options_from_diffusers(model.config)))
+    def from_diffusers(cls, model, last_is_no_label: bool = True) -> "UNet":
+        """The same network as a diffusers UNet2DModel, with its weights. Raises InputError for options that this one lacks.
+
+        last_is_no_label: whether the last of its class embeddings stands for no label; if not, one of zeros is added that does.
+        """
+        if type(model).__name__ != "UNet2DModel":
+            raise InputError(f"only a diffusers UNet2DModel can be converted, got {shown(model)}; load one by UNet2DModel.from_pretrained")
+        network = cls(UNetConfig(**options_from_diffusers(model.config, last_is_no_label)))
+        if predicts_variance(model.config):
+            say("the variance that the network predicts beside the image is left out")
+        if network.config.classes and last_is_no_label:
+            say(f"{network.config.classes} classes, and the last embedding for no label; where it is a class: last_is_no_label=False")
         network.load_state_dict(weights_from_diffusers(model.state_dict(), network.state_dict()))
         return network.train(model.training)
 

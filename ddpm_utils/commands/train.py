@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("the run")
     arguments.add_data(run, f"{arguments.SOURCES}; with --form: a folder of pairs, or wrinkles")
     run.add_argument(
-        "--start-from", metavar="MODEL", help="begin with a model's weights instead of random ones: a file, or the name of a shipped model"
+        "--start-from",
+        metavar="MODEL",
+        help="begin with a model's weights instead of random ones: its file, the name of a shipped one, a run's folder, or a state",
     )
     arguments.add_session(parser)
 
@@ -162,9 +164,9 @@ def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetCo
 
 def model_to_start_from(args: argparse.Namespace):
     """The Model whose weights the run begins with, if any is named."""
-    from ddpm_utils.models import find_weights, load_model
+    from ddpm_utils.training import starts
 
-    return load_model(find_weights(args.start_from, "retoucher" if args.form else "generator")) if args.start_from else None
+    return starts.model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
 
 
 def check_start(name: str, start: TrainConfig, config: TrainConfig) -> None:

@@ -26,6 +26,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, fingerprint, is_passing, seal, whole_files
 from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
+from ddpm_utils.settings import check_value, checked_object, json_object
 
 SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
 TARGET_WORDS = {"gt", "truth", "target", "targets", "output", "outputs", "after", "clean", "retouched", "smooth"}
@@ -66,7 +67,7 @@ def load_pairs(
             if not names:
                 raise InputError(f"{str(root)!r} has no pairs in its {split} split; prepare the pairs again with another --test-share")
             files = match_files(root / "source", root / "target", skip_broken, names)[0]
-            return _decode_pairs(files, size or prepared["size"], skip_broken)
+            return _decode_pairs(files, size or prepared["size"], skip_broken, is_prepared=True)
         folders = find_pair_folders(root)
     if split == "test":
         raise InputError(f"the pairs in {name!r} have no test split; prepare-pairs makes one")
@@ -108,13 +109,31 @@ def _subfolders(root: Path) -> list[Path]:
 def find_prepared(root: Path) -> tuple[Path, dict | None]:
     """The folder at or below `root` that prepare-pairs wrote, and its split file, or `root` and None."""
     for folder in (root, *_subfolders(root)):
-        if (folder / SPLIT_FILE).is_file():
-            content = json.loads((folder / SPLIT_FILE).read_text("utf-8"))
-            if {*SPLITS, "size"} <= set(content):  # else somebody else's file of that name
-                return folder, content
+        if (folder / SPLIT_FILE).is_file() and (content := _read_split(folder)):
+            return folder, content
         if (folder / SETTINGS_FILE).is_file():
-            raise InputError(f"the pairs in {str(folder)!r} are unfinished; run prepare-pairs again, it goes on where it was")
+            raise InputError(
+                f"the pairs in {str(folder)!r} are unfinished, or their {SPLIT_FILE} is damaged; run prepare-pairs again, it goes on where it was"
+            )
     return root, None
+
+
+def _read_split(folder: Path) -> dict | None:
+    """The split file, as it was written; None for a damaged one, and for somebody else's file of that name. Older ones have no checksum."""
+    content = (folder / SPLIT_FILE).read_bytes()
+    try:
+        split = (checked_object if b'"sha256"' in content else json_object)(content, SPLIT_FILE)
+        hints = {**dict.fromkeys(SPLITS, dict), "size": int, "seed": int}
+        if split.keys() - hints:
+            return None
+        for name, hint in hints.items():
+            check_value(name, split.get(name), {}, hint)
+        for part in SPLITS:
+            for photograph, crops in split[part].items():
+                check_value(photograph, crops, {"within": "[0, inf)"}, int)
+    except InputError:
+        return None
+    return split
 
 
 def find_pair_folders(root: Path) -> tuple[Path, Path]:
@@ -221,8 +240,11 @@ def _lies_on_its_side(image: Image.Image) -> bool:
 # --- decoding ---
 
 
-def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: bool) -> PairSet:
-    """All pairs as uint8 arrays with their masks, from the cache or into it."""
+def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: bool, is_prepared: bool = False) -> PairSet:
+    """All pairs as uint8 arrays with their masks, from the cache or into it.
+
+    is_prepared: by prepare-pairs, which has looked at the direction of whole photographs; a few crops of them would tell less.
+    """
     n = len(files)
     paths = [source for _, source, _ in files] + [target for _, _, target in files]
     root = Path(os.path.commonpath([path.parent for path in paths]))
@@ -248,7 +270,7 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
         _compare(folder, [name not in faults for name, _, _ in files], faults, passing or meta["passing"])
         facts = json.loads((folder / "pairs.json").read_text())
     _refuse(facts["faults"], n, root, skip_broken)
-    if fault := direction_fault(facts["ratios"]):
+    if not is_prepared and (fault := direction_fault(facts["ratios"])):
         raise InputError(fault)
     images = np.load(folder / "images.npy", mmap_mode="r")
     warn_of_dim(json.loads((folder / "meta.json").read_text()))

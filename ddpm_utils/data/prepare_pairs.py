@@ -2,6 +2,7 @@
 
 Each photograph is finished by itself: its crops first, then a record in OUT/records, each file written aside and renamed. A run that was
 killed goes on after the last record, and what a photograph gives depends on the settings and its name only, so the result is the same.
+A record carries the checksums of its crops and of itself: where one was lost or damaged since, the photograph is cut anew.
 The split file comes last; it tells load_pairs that all is there.
 """
 
@@ -22,7 +23,9 @@ from ddpm_utils.data.pairs import direction_fault
 from ddpm_utils.data.prepare_report import describe, examples
 from ddpm_utils.data.prepare_settings import PrepareSettings
 from ddpm_utils.errors import InputError
+from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import LOCK, atomic_write, locked
+from ddpm_utils.settings import checked_object, json_object, with_checksum
 
 FOLDERS = ("source", "target", "mask")
 PROGRAM_BYTES = 400e6  # what the program needs before it opens a photograph (measured)
@@ -62,7 +65,7 @@ def _prepare(source: Path, target: Path, out: Path, settings: PrepareSettings, s
     _remove_strangers(out, records)
     _write(out / "report.txt", report.encode())
     _save_png(out / "report.png", examples(out, records))
-    _write(out / SPLIT_FILE, json.dumps(split, indent=1, sort_keys=True).encode())  # ASCII: names may be no UTF-8
+    _write(out / SPLIT_FILE, with_checksum(split).encode())  # ASCII: names may be no UTF-8
     return report
 
 
@@ -83,7 +86,14 @@ def _check_contents(out: Path, settings: PrepareSettings) -> None:
     if any(path.name not in left_over for path in out.iterdir()):
         if not (out / SETTINGS_FILE).is_file():
             raise InputError(f"{str(out)!r} holds other things; name a new or empty folder for the crops")
-        before, now = json.loads((out / SETTINGS_FILE).read_text()), asdict(settings)
+        now = asdict(settings)
+        try:
+            before = json_object((out / SETTINGS_FILE).read_bytes(), SETTINGS_FILE)
+        except InputError:
+            say(f"{out / SETTINGS_FILE} is damaged; all photographs are cut anew, by the settings of now")
+            for record in (out / "records").glob("*.json"):
+                record.unlink()
+            return
         if before != now:
             changed = ", ".join(
                 f"--{key.replace('_', '-')} {before.get(key)} (now {now[key]})" for key in now if before.get(key) != now[key]
@@ -167,8 +177,15 @@ def _cut_one(name: str, source_file: Path, target_file: Path, out: Path, setting
             _save_png(out / folder / f"{name}_{i:02d}.png", Image.fromarray(pixels))
     record = {"files": _fingerprint((source_file, target_file)), "bars": bars, "shift": round(shift, 2), **numbers}
     record["crops"] = [crop_statistics(crop) for crop in crops]
-    _write(out / "records" / f"{name}.json", json.dumps(record).encode())
+    record["sums"] = _crop_sums(out, name, len(crops))
+    _write(out / "records" / f"{name}.json", with_checksum(record).encode())
     return record
+
+
+def _crop_sums(out: Path, name: str, n: int) -> list[str]:
+    """SHA-256 of each file of a photograph's n crops; OSError where one is missing."""
+    paths = [out / folder / f"{name}_{i:02d}.png" for i in range(n) for folder in FOLDERS]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
@@ -177,12 +194,19 @@ def _generator(seed: int, name: str) -> np.random.Generator:
 
 
 def _finished(out: Path, name: str, pair: list[Path]) -> dict | None:
-    """The record of a photograph that was finished and whose files haven't changed since."""
+    """The record of a photograph that was finished, and whose files and crops haven't changed since."""
     path = out / "records" / f"{name}.json"
     if not path.is_file():
         return None
-    record = json.loads(path.read_text())
-    return record if record["files"] == _fingerprint(pair) else None
+    try:
+        record = checked_object(path.read_bytes(), path.name)
+        if record["files"] == _fingerprint(pair):
+            if record["sums"] == _crop_sums(out, name, len(record["crops"])):
+                return record
+            raise InputError("a crop isn't as it was written")
+    except (InputError, FileNotFoundError):
+        say(f"{name!r} is cut anew: a crop or the record of it is lost, damaged, or of an older version")
+    return None
 
 
 def _fingerprint(pair) -> list[int]:

@@ -92,8 +92,11 @@ def is_current(target: Path, path: Path) -> bool:
 
 
 def name_run(run: Path, copy: Path | None, resume: bool) -> None:
-    """Write run.json for a run that has none; it is the copy's where `check_copy` knew the copy by its states."""
-    if resume and run_id(run):
+    """Write run.json for a run that has none; it is the copy's where `check_copy` knew the copy by its states.
+
+    A run that begins anew, since it ended before its first state, is the same run.
+    """
+    if run_id(run):
         return
     known = run_id(copy) if resume and copy else None
     with atomic_write(run / RUN_FILE) as file:
@@ -156,7 +159,7 @@ def check_place(run: Path, copy: Path) -> None:
 
 def check_copy(run: Path, copy: Path, resume: bool) -> None:
     """Refuse a copy that would lose something: what a new run finds there, what is of another run, or newer."""
-    if resume and list_states(run):
+    if (resume and list_states(run)) or (run_id(run) and run_id(run) == run_id(copy)):
         refuse_loss(run, copy, "pass --resume with a new --out to go on from the copy, or choose another --copy-to")
     elif held := parts_of_a_run(copy):
         go_on = "pass --resume to go on with it, or" if list_states(copy) and not resume else "choose"

@@ -6,11 +6,16 @@ new one, never half of one. It is loaded with `weights_only=True`, so that a for
 against a SHA-256 of their own.
 
 The last `keep` states stay, as state-00001234.pt; an older one goes before the next is written, so that a run's disk use has no peak.
+Which is newer is told by the step inside, since files are renamed; one under another name than its own is the user's, and never let go of.
 """
 
 import hashlib
 import pickle
+import re
+import shlex
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +24,19 @@ from torch import Tensor
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import DamagedFile, InputError
+from ddpm_utils.models import kind_of_file, purpose_of
 from ddpm_utils.runtime.files import atomic_write
+from ddpm_utils.training.soundness import why_not_good
 from ddpm_utils.training.trainer import Trainer
 
 STATE_FORMAT = 3  # raised when the meaning of a state file changes; 2 had all settings of all tasks in one list, and is read
 READABLE = (2, STATE_FORMAT)
 SET_ASIDE = ".set-aside"  # in place of .pt
 MOMENTS = ("exp_avg", "exp_avg_sq")
+UNREADABLE = (  # what torch.load raises for files that aren't whole, or aren't states
+    *(RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError),
+    *(ValueError, KeyError, IndexError, AttributeError, TypeError),
+)
 
 
 # --- writing ---
@@ -61,46 +72,73 @@ def save_state(trainer: Trainer, path: Path) -> None:
 
 def save_rotated(trainer: Trainer, folder: Path, keep: int) -> Path:
     """Write the state of this step into `folder`, and let go of all but the last `keep`. At least one whole state is there at any moment."""
-    path = folder / f"state-{trainer.step:08d}.pt"
-    older = [p for p in list_states(folder) if p != path]
+    path = folder / state_name(trainer.step)
+    older = [p for p in _own_states(folder) if p != path]
     for p in older[: -max(1, keep - 1)]:
         p.unlink()
     save_state(trainer, path)
-    for p in list_states(folder)[:-keep]:
+    for p in _own_states(folder)[:-keep]:
         p.unlink()
     return path
 
 
+def state_name(step: int) -> str:
+    """The name that a run gives to its state of this step."""
+    return f"state-{step:08d}.pt"
+
+
 def list_states(folder: Path) -> list[Path]:
     """The state files of a run, oldest first."""
-    return sorted(Path(folder).glob("state-*.pt"))
+    return sorted(Path(folder).glob("state-*.pt"), key=lambda path: (step_in(path), path.name))
+
+
+def _own_states(folder: Path) -> list[Path]:
+    """Those that still have the name that the run gave to them."""
+    return [path for path in list_states(folder) if path.name == state_name(step_in(path))]
+
+
+def step_in(path: Path) -> int:
+    """The step of a state, as it says itself. Of a damaged one: the number in its name, -1 if it has none. Reads no weights."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["step"])
+    except UNREADABLE:
+        number = re.match(r"state-(\d+)\.", path.name)
+        return int(number[1]) if number else -1
 
 
 # --- reading ---
 
 
 def load_newest(trainer: Trainer, folder: Path) -> tuple[Path, dict]:
-    """Continue from the newest state in `folder`, which holds one; returns it and how it was executed.
+    """Continue from the newest state in `folder`, which holds one; returns it and how it was executed."""
+    newest = list_states(folder)[-1]
+    with offering_the_one_before(newest):
+        return newest, load_state(trainer, newest)
 
-    A damaged one is refused by name, and the one before it offered: it is never skipped silently.
-    """
-    states = list_states(folder)
+
+@contextmanager
+def offering_the_one_before(path: Path) -> Iterator[None]:
+    """A damaged state is refused by name, and the one before it in its folder offered: it is never passed over silently."""
     try:
-        return states[-1], load_state(trainer, states[-1])
+        yield
     except DamagedFile as error:
-        if len(states) > 1:
-            raise DamagedFile(f"{error}; or go on from the one before it with --resume {states[-2]}") from error
-        raise
+        older = [p for p in list_states(path.parent) if step_in(p) < step_in(path)]
+        if not older:
+            raise
+        raise DamagedFile(f"{error}; or go on from the one before it with --resume {shlex.quote(str(older[-1]))}") from error
 
 
 def set_aside_newer(folder: Path, path: Path) -> list[Path]:
     """Rename the states after `path`, which a run that goes on from it would otherwise take for its own; returns their new names."""
-    newer = [p for p in list_states(folder) if p.name > Path(path).name]
+    newer = [p for p in list_states(folder) if step_in(p) > step_in(path)]
     return [p.rename(p.with_suffix(SET_ASIDE)) for p in newer]
 
 
 def load_state(trainer: Trainer, path: Path) -> dict:
-    """Continue the run that wrote `path`; returns how it was executed. Raises InputError for a damaged file, another run or other images."""
+    """Continue the run that wrote `path`; returns how it was executed.
+
+    Raises InputError for a damaged file, another run, other images, and for a state that isn't good, as older versions wrote them.
+    """
     state = read_state(path)
     trainer.config.check_same_run(TrainConfig.from_json(state["config"], like=trainer.config.task))
     if state["data"] != trainer.digest:
@@ -121,26 +159,40 @@ def load_state(trainer: Trainer, path: Path) -> dict:
     if trainer.scaler.is_enabled() and state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     trainer.step = state["step"]
+    if why := why_not_good(trainer):
+        raise DamagedFile(f"the state {str(path)!r} is not one to go on from: {why}; begin again with another --out")
     return state["execution"]
 
 
 def read_state(path: Path) -> dict:
     """The contents of a state file, checked for kind, version and damage."""
+    check_kind(path)
     damaged = f"the state {str(path)!r} is damaged or not a state file"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no state {str(path)!r} to resume from; check the name, or start without --resume") from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, KeyError, AttributeError) as error:
+        found = state.get("format")
+        whole = found not in READABLE or state["sha256"] == state_digest(state)
+    except UNREADABLE as error:
         raise DamagedFile(f"{damaged} ({type(error).__name__}); restore a whole copy of it") from error
-    found = state.get("format") if isinstance(state, dict) else None
     if found not in READABLE:
         newer = isinstance(found, int) and found > STATE_FORMAT
         advice = "it was written by a newer ddpm_utils, update this one" if newer else "it can't be continued with this version"
         raise InputError(f"the state {str(path)!r} has format {found}, this version of ddpm_utils reads format {STATE_FORMAT}; {advice}")
-    if state.get("sha256") != state_digest(state):
+    if not whole:
         raise DamagedFile(f"{damaged} (its contents don't match their checksum); restore a whole copy of it")
     return state
+
+
+def check_kind(path: Path) -> None:
+    """InputError for what is no state, which says what it is and which state is near."""
+    if not path.exists():
+        raise InputError(f"there is no state {str(path)!r} to resume from; check the name, or start without --resume")
+    kind = None if path.is_dir() else kind_of_file(path)
+    if not path.is_dir() and kind in (None, "state"):
+        return
+    states = list_states(path if path.is_dir() else path.parent)
+    near = f"the newest one there is {str(states[-1])!r}" if states else "there is none there"
+    raise InputError(f"{str(path)!r} is {purpose_of(kind) if kind else 'a folder'}; --resume takes a state, {near}")
 
 
 # --- vectors and digests ---

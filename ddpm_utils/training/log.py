@@ -1,6 +1,5 @@
 """What a session tells: records for log.jsonl, a plain line for people, speed in images and FLOP a second."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -9,12 +8,11 @@ import torch
 from torch import nn
 
 from ddpm_utils.diffusion import by_quarter
+from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import folder_bytes
+from ddpm_utils.settings import fits, json_object
+from ddpm_utils.training.soundness import Diverged
 from ddpm_utils.training.trainer import StepResult, Trainer
-
-
-class Diverged(RuntimeError):
-    """The loss is NaN or infinite. Nothing trained since the last good state was saved."""
 
 
 class Reporter:
@@ -34,11 +32,18 @@ class Reporter:
         self.results.append(result)
 
     def check_finite(self) -> None:
-        """Raise Diverged, naming the step, if any loss since the last report is NaN or infinite. Call it before every save."""
-        bad = next((r for r in self.results if not r.losses.isfinite().all()), None)
+        """Raise Diverged, naming the step, if any loss or gradient since the last report is NaN or infinite. Call it before every save."""
+        bad = next((found for found in map(self.not_finite, self.results) if found), None)
         if self.trainer.execution.any_process(bad is not None):
-            what = f"the loss of step {bad.step} is {bad.losses.mean().item()}" if bad else "the loss of another process is NaN or infinite"
-            raise Diverged(what)
+            raise Diverged(bad or "the loss of another process is NaN or infinite")
+
+    def not_finite(self, result: StepResult) -> str | None:
+        """What of a step is NaN or infinite, in words. Where fp16 scales the loss, such gradients are usual, and their steps left out."""
+        if not result.losses.isfinite().all():
+            return f"the loss of step {result.step} is {result.losses.mean().item()}"
+        if not self.trainer.scaler.is_enabled() and not result.grad_norm.isfinite():
+            return f"the gradient of step {result.step} is of size {result.grad_norm.item()}"
+        return None
 
     def record(self) -> dict:
         """Means since the last call over all processes, speed, and the time that the rest will take."""
@@ -54,7 +59,7 @@ class Reporter:
             "loss": losses.mean().item(),
             "quarters": by_quarter(losses, t, self.trainer.config.timesteps),
             "lr": last.lr,
-            "grad_norm": last.grad_norm.item() if math.isfinite(last.grad_norm.item()) else None,  # fp16 skips such steps
+            "grad_norm": last.grad_norm.item() if math.isfinite(last.grad_norm.item()) else None,  # fp16 leaves such steps out
             "images_per_s": round(images_per_s, 1),
             "gflops_per_s": round(images_per_s * self.flops_per_image / 1e9, 1),
             "eta_s": round((self.trainer.total_steps - last.step) * seconds / len(self.results)),
@@ -74,12 +79,30 @@ def plain_line(record: dict) -> str:
     )
 
 
-def records_up_to(log: Path, step: int) -> list[dict]:
-    """The log's records of steps up to the state: later ones are trained, and written, again."""
+def records_up_to(log: Path, step: int) -> tuple[list[dict], int]:
+    """The log's records of steps up to the state, since later ones are trained, and written, again; and how many lines were damaged.
+
+    Nothing but the loss curve comes from them, so that a log stops no run.
+    """
     if not log.exists():
-        return []
-    records = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
-    return [r for r in records if r["step"] <= step]
+        return [], 0
+    records, damaged = [], 0
+    for line in log.read_bytes().splitlines():
+        try:
+            record = json_object(line.decode(), "a line of the log")
+        except (InputError, UnicodeDecodeError):
+            record = {}
+        if has_curve(record):
+            records.append(record)
+        else:
+            damaged += 1
+    return [r for r in records if r["step"] <= step], damaged
+
+
+def has_curve(record: dict) -> bool:
+    """Whether a record holds what the loss curve needs."""
+    step, loss, quarters = (record.get(name) for name in ("step", "loss", "quarters"))
+    return fits(step, int) and fits(loss, float) and math.isfinite(loss) and fits(quarters, list[float | None]) and len(quarters) == 4
 
 
 def parameter_table(network: nn.Module, depth: int = 3) -> str:

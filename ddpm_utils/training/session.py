@@ -6,6 +6,7 @@ as one that is done.
 """
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,11 +20,22 @@ from ddpm_utils.errors import InputError, NotFinite
 from ddpm_utils.figures import loss_curve, sample_grid
 from ddpm_utils.runtime.device import Execution, will_be_first
 from ddpm_utils.runtime.files import atomic_write, file_in_the_way, locked
-from ddpm_utils.training.backup import bring_back, check_copy, check_place, mirror, name_run
-from ddpm_utils.training.checkpoints import list_states, load_newest, load_state, save_rotated, set_aside_newer
+from ddpm_utils.training.backup import RUN_FILE, bring_back, check_copy, check_place, mirror, name_run
+from ddpm_utils.training.checkpoints import (
+    SET_ASIDE,
+    check_kind,
+    list_states,
+    load_newest,
+    load_state,
+    offering_the_one_before,
+    save_rotated,
+    set_aside_newer,
+)
 from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes
-from ddpm_utils.training.log import Diverged, Reporter, plain_line, records_up_to
+from ddpm_utils.training.log import Reporter, plain_line, records_up_to
 from ddpm_utils.training.options import SessionOptions
+from ddpm_utils.training.retry import flags_to_retry, with_flags
+from ddpm_utils.training.soundness import Diverged, why_not_good
 from ddpm_utils.training.task import Task
 from ddpm_utils.training.trainer import Trainer
 
@@ -73,13 +85,29 @@ def look_into(options: SessionOptions, result: str) -> None:
         check_place(out, copy)
         if options.resume is True:
             bring_back(copy, out)
+    if isinstance(options.resume, Path):
+        check_kind(options.resume)
+    there = worth_keeping(out, result)
     if options.resume is True and not list_states(out):
-        raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
+        if there:
+            raise InputError(f"there is no state to resume from in {str(out)!r}, only {there[0].name}; begin anew with another --out")
+        if not is_begun(out):
+            raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
     if copy:
         check_copy(out, copy, bool(options.resume))
-    taken = [p for p in (*list_states(out), out / result, out / "log.jsonl") if p.exists()]
-    if not options.resume and taken:
-        raise InputError(f"{str(out)!r} already holds a run ({taken[0].name}); pass --resume to go on with it, or another --out")
+    if not options.resume and there:
+        go_on = "pass --resume to go on with it, or" if list_states(out) else "choose"
+        raise InputError(f"{str(out)!r} already holds a run ({there[0].name}); {go_on} another --out")
+
+
+def worth_keeping(out: Path, result: str) -> list[Path]:
+    """What a run that begins anew in the folder would lose. A log alone is no loss: the run ended before its first state."""
+    return [*list_states(out), *out.glob(f"*{SET_ASIDE}"), *(p for p in (out / result, out / "snapshots") if p.exists())]
+
+
+def is_begun(out: Path) -> bool:
+    """Whether a run was begun in the folder, however it ended."""
+    return any((out / name).exists() for name in (RUN_FILE, "log.jsonl"))
 
 
 class Session:
@@ -95,9 +123,15 @@ class Session:
         try:
             self.open()
             reason = self.run()
-        except (Diverged, NotFinite) as error:
-            return self.close("failed", f"{error}; the last good state is {self.good}; lower --lr, or look at the images")
+        except Diverged as error:
+            good = f"the last good state is {self.good}" if self.good else "no state before it was good"
+            flags = shlex.join(word for flag in self.retry().items() for word in flag)
+            return self.close("failed", f"{error}; {good}; try again with {flags}, or look at the images")
         return self.close("stopped" if reason else "done", reason or f"all {self.trainer.config.epochs} epochs are trained")
+
+    def retry(self) -> dict[str, str]:
+        """The flags with which a run that has failed is worth another try."""
+        return flags_to_retry(self.trainer.config, self.options, self.good, self.trainer.task.can_start)
 
     def say(self, text: str) -> None:
         """Print, between the progress bar's updates, in the first process."""
@@ -113,10 +147,14 @@ class Session:
         limit = options.limits.max_hours
         if limit is not None and self.stopper.hours >= limit:
             raise InputError(f"starting alone took {self.stopper.hours:.4f} hours, the limit is {limit:g}; raise --max-hours")
-        if options.resume:
+        if options.resume is True and not list_states(self.out):
+            self.say(f"the run in {self.out} ended before its first state; it begins anew")
+        elif options.resume:
             self._resume()
         log = self.out / "log.jsonl"
-        self.records = records_up_to(log, trainer.step)
+        self.records, damaged = records_up_to(log, trainer.step)
+        if damaged:
+            self.say(f"{damaged} damaged lines of {log} are left out; the loss curve lacks them, the run doesn't")
         if self.first:
             for left_over in self.out.glob(".*.tmp"):  # of a process that was killed while it wrote
                 left_over.unlink()
@@ -131,7 +169,8 @@ class Session:
         if resume is True:
             self.good, before = load_newest(trainer, self.out)
         else:
-            self.good, before = resume, load_state(trainer, resume)
+            with offering_the_one_before(resume):
+                self.good, before = resume, load_state(trainer, resume)
             if self.first and resume.parent.resolve() == self.out.resolve():
                 for path in set_aside_newer(self.out, resume):
                     self.say(f"set aside {path}, which is newer than the state that you chose")
@@ -176,8 +215,11 @@ class Session:
         self.say(plain_line(record))
 
     def save(self) -> None:
-        """Write a state, after a look at the losses: one that holds NaN must not push out a good one."""
+        """Write a state, if it is a good one: another must not push out those before it."""
         self.reporter.check_finite()
+        why = why_not_good(self.trainer)
+        if self.trainer.execution.any_process(why is not None):
+            raise Diverged(why or "the weights of another process are not sound")
         started = time.monotonic()
         if self.first:
             self.good = save_rotated(self.trainer, self.out, self.options.limits.keep)
@@ -223,7 +265,9 @@ class Session:
 
     def write_status(self, status: str, reason: str) -> dict:
         """Write status.json; returns what it says."""
-        trainer = self.trainer
+        trainer, command = self.trainer, self.options.command
+        if status == "failed" and command:
+            command = with_flags(command, self.retry())
         about = {
             "status": status,
             "reason": reason,
@@ -233,7 +277,7 @@ class Session:
             "steps": trainer.total_steps,
             "hours": round(self.stopper.hours, 5),
             "state": None if self.good is None else self.good.name,
-            "next_command": self.options.command if status in ("running", "stopped") else None,
+            "next_command": None if status == "done" else command,
         }
         if self.first:
             with atomic_write(self.out / "status.json") as file:
@@ -244,18 +288,15 @@ class Session:
         """Write the model, the loss curve and status.json, and say how the session ended."""
         if self.first:
             if status != "failed":
-                try:
-                    trainer = self.trainer
-                    self.say(trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result))
-                except NotFinite as error:
-                    status, reason = "failed", f"{error}; lower --lr, or look at the images"
+                trainer = self.trainer
+                self.say(trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result))
             if self.records:
                 loss_curve(self.records).savefig(self.out / "loss.png")
         about = self.write_status(status, reason)
         self.copy()
         self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
         if about["next_command"]:
-            self.say(f"to go on: {about['next_command']}")
+            self.say(f"to {'try again' if status == 'failed' else 'go on'}: {about['next_command']}")
         elif status == "done":
             self.say(self.trainer.task.remark(self.trainer.step, self.trainer.data))
         return about

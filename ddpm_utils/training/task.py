@@ -31,6 +31,7 @@ class Task(Protocol):
 
     config: TrainConfig
     result: str  # name of the file that people use of the run
+    can_start: bool  # from the weights of another run, by --start-from
 
     def digest(self, data: ImageSet) -> str:
         """Recognises what the run is trained on; every state carries it."""
@@ -67,6 +68,7 @@ class UNetTask:
     """What most tasks do: they train a U-Net that predicts by itself, draw nothing besides, and end in a model file."""
 
     result = "model.safetensors"
+    can_start = True
 
     def __init__(self, config: TrainConfig):
         self.config = config

@@ -113,6 +113,20 @@ class Trainer:
         while self.step < (self.total_steps if until is None else until):
             yield self.train_step()
 
+    @torch.no_grad()
+    def loss_ahead(self, nothing: bool = False) -> float:
+        """The mean loss that the network, as it is now, has on the first micro-batch of the next step. nothing: what all zeros have."""
+        batch = draw_batch(self.task, self.data, self.step)
+        part = self._placed(rows_of(batch, slice(0, len(batch.t) // (self.execution.world_size * self.execution.accumulate))))
+        self.network.eval()
+
+        def predict(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
+            with self.execution.autocast():
+                predicted = self.task.predict(self.network, x_t, t, **conditions)
+            return torch.zeros_like(predicted) if nothing else predicted
+
+        return self.task.losses(predict, part).mean().item()
+
     def average_network(self, index: int = 0) -> nn.Module:
         """A copy of the network with averaged weights, in eval mode: the one to sample from."""
         return self.averages[index].copy_to(copy.deepcopy(self.network)).eval()
@@ -122,11 +136,15 @@ class Trainer:
         size = len(batch.t) // (self.execution.world_size * self.execution.accumulate)
         first = self.execution.rank * self.execution.accumulate
         slices = [slice(k * size, (k + 1) * size) for k in range(first, first + self.execution.accumulate)]
-        return [Batch(*(None if value is None else value[s] for value in batch)) for s in slices]
+        return [rows_of(batch, s) for s in slices]
+
+    def _placed(self, batch: Batch) -> Batch:
+        """The batch on the device."""
+        return Batch(*(None if value is None else self.execution.place(value) for value in batch))
 
     def _backward(self, part: Batch, k: int, last: bool) -> Tensor:
         """Add one micro-batch's share of the gradient; returns its losses (b,). Processes exchange gradients after the last."""
-        batch = Batch(*(None if value is None else self.execution.place(value) for value in part))
+        batch = self._placed(part)
         self.network.train()
 
         def predict(x_t: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:
@@ -150,6 +168,11 @@ class Trainer:
             part = f"dropout {self.execution.rank} {k}"
             torch.manual_seed(keyed_generator(self.config.seed, part, self.step).initial_seed())
             yield
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """A part of a batch."""
+    return Batch(*(None if value is None else value[rows] for value in batch))
 
 
 def check_data(task: Task, data: ImageSet) -> None:

@@ -192,7 +192,7 @@ def test_a_file_holds_the_classifier_in_two_bytes_a_parameter(trained, file):
 
 
 def test_a_classifier_is_no_model_and_a_model_no_classifier(file, tmp_path):
-    with pytest.raises(InputError, match="'ddpm_utils classifier 1'"):
+    with pytest.raises(InputError, match=r"not a model of this project \(it is a classifier, for `sample --classifier`"):
         load_model(file)
     save_model(UNet(NETWORK), GENERATES, LEARN.classes, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"not a classifier of this project.*train-classifier"):

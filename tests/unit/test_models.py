@@ -103,7 +103,8 @@ def test_every_command_asks_the_same_rule(tmp_path, monkeypatch, capsys, words, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.png").touch()
     (tmp_path / "state.pt").touch()
-    for name, sentence in (("no-such", f"no shipped {KINDS[kind].noun} 'no-such'"), ("state.pt", "'state.pt' is a state, to resume from")):
+    a_state = "the state 'state.pt' is damaged" if "--start-from" in words else "'state.pt' is a state, to resume from"
+    for name, sentence in (("no-such", f"no shipped {KINDS[kind].noun} 'no-such'"), ("state.pt", a_state)):
         assert main(words.replace("NAME", name).split()) == 2
         assert sentence in capsys.readouterr().err
 

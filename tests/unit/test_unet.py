@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ddpm_utils.errors import InputError
+from ddpm_utils.interop import options_from_diffusers
 from ddpm_utils.runtime.torchvision_shim import import_torchvision
 from ddpm_utils.training.log import parameter_table
 from ddpm_utils.unet import UNet, UNetConfig, timestep_embedding
@@ -114,6 +115,59 @@ def test_diffusers_options_without_a_counterpart_are_refused(option, value):
     model = UNet2DModel(**options | {option: value})
     with pytest.raises(InputError, match="counterpart"):
         UNet.from_diffusers(model)
+
+
+BASE = {
+    **{"sample_size": 8, "in_channels": 3, "out_channels": 3, "block_out_channels": (8, 8), "norm_num_groups": 8, "layers_per_block": 1},
+    **{"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "attention_head_dim": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"attn_norm_num_groups": 4}, "attn_norm_num_groups=4"),
+        ({"downsample_padding": 2}, "downsample_padding must be 0 or 1"),
+        ({"out_channels": 5}, "5 output channels of 3 input channels"),
+        ({"time_embedding_dim": 64}, "time_embedding_dim=64"),
+        ({"time_embedding_type": "fourier"}, "time_embedding_type='fourier'"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused_by_their_names(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        UNet.from_diffusers(UNet2DModel(**BASE | options))
+
+
+def test_options_that_nobody_knows_yet_are_refused_too():
+    with pytest.raises(InputError, match="of_tomorrow=3 is unknown here"):
+        options_from_diffusers({**UNet2DModel(**BASE).config, "of_tomorrow": 3})
+
+
+def test_what_is_no_unet_is_refused_in_a_sentence():
+    for model in ("folder/of/a/model", torch.nn.Linear(2, 2), None):
+        with pytest.raises(InputError, match="only a diffusers UNet2DModel can be converted, got"):
+            UNet.from_diffusers(model)
+
+
+@torch.no_grad()
+def test_the_variance_of_a_learned_sigma_is_left_out_and_said(capsys):
+    model = randomised(UNet2DModel(**BASE | {"out_channels": 6}))
+    ours = UNet.from_diffusers(model)
+    assert "the variance that the network predicts beside the image is left out" in capsys.readouterr().out
+    x, t, _ = inputs(ours.config)
+    assert (ours(x, t) - model(x, t).sample[:, :3]).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_all_class_embeddings_are_classes_where_that_is_said(capsys):
+    model = randomised(UNet2DModel(**BASE | {"num_class_embeds": 4}))
+    assert UNet.from_diffusers(model).config.classes == 3
+    assert "3 classes, and the last embedding for no label" in capsys.readouterr().out
+    ours = UNet.from_diffusers(model, last_is_no_label=False)
+    assert (ours.config.classes, capsys.readouterr().out) == (4, "")
+    x, t, label = torch.randn(4, 3, 8, 8), torch.tensor([0, 7, 500, 999]), torch.arange(4)
+    assert (ours(x, t, label) - model(x, t, class_labels=label).sample).abs().max() < 1e-5
+    assert not ours.label_embedding.weight[4].any()
 
 
 @torch.no_grad()

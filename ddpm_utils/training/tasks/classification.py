@@ -24,6 +24,7 @@ class ClassificationTask(UNetTask):
     """A classifier, trained on all images but those held out. config.task: a `Classification`. test: the images held out."""
 
     result = "classifier.safetensors"
+    can_start = False
 
     def __init__(self, config: TrainConfig, test: ImageSet):
         super().__init__(config)

@@ -29,6 +29,7 @@ class ControlTask(GenerationTask):
     """
 
     result = "control.safetensors"
+    can_start = False
 
     def __init__(self, config: TrainConfig, base: Model, hint_channels: int):
         super().__init__(config)
