@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import faulthandler
 import importlib
 import io
 import os
@@ -27,6 +28,9 @@ COMMANDS = (
     "plan",
     "doctor",
 )
+
+
+NO_MEMORY = ("can't allocate memory", "out of memory")  # in torch's words, on the CPU and on a GPU
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -61,6 +65,8 @@ def _description(command: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 if it did what was asked, 1 if that failed, 2 after one sentence on what was wrong with the input or the disk."""
     words = sys.argv[1:] if argv is None else argv
+    if argv is None and sys.stderr is not None:
+        faulthandler.enable()  # a file that is cut while it is mapped into memory ends the process without a word of Python's
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8, or have letters that a terminal lacks
     args = build_parser(words[:1]).parse_args([_with_hyphens(word) for word in words])
@@ -75,6 +81,10 @@ def main(argv: list[str] | None = None) -> int:
         return 128 + 13  # as a shell reports SIGPIPE
     except OSError as error:  # a full disk, a folder that may not be written to
         return _refuse(f"{error.filename or 'files'} can't be read or written: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        return _refuse(f"not enough memory ({str(error).splitlines()[0] or 'for this'}); lower --batch-size, --img-size or --n")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -247,7 +247,8 @@ class TrainConfig:
         for name, here, there in _differences(_as_dict(self), _as_dict(other)):
             name = name.removeprefix("task.")
             raise InputError(
-                f"the checkpoint is of another run: its {name} is {there!r}, this run's is {here!r}; match it or use another --out"
+                f"the checkpoint is of another run: its {name} is {there!r}, this run's is {here!r}; match it, or begin anew with another "
+                "--out, without --resume"
             )
 
 

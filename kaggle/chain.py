@@ -17,6 +17,7 @@ from kernel import CAUSES
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write
+from ddpm_utils.settings import check_value, json_object
 
 PATIENCE = 30  # requests without an answer, one after the other, before a chain gives up
 LEAST = 0.05  # of a session's usual hours: with less than that left of the week, a session isn't worth its start
@@ -243,7 +244,10 @@ class Chain:
         if "status.json" not in files:
             return self._failed(version, "its output holds no status.json")
         self._patiently(lambda: download(files["status.json"], folder / "status.json", None))
-        about = json.loads((folder / "status.json").read_text())
+        try:
+            about = checked_status((folder / "status.json").read_bytes())
+        except InputError as error:
+            return self._failed(version, str(error))
         if about.get("chain") != self.state.chain:
             return self._failed(version, f"its output is of another chain, {about.get('chain')}")
         status, cause, steps = (
@@ -254,12 +258,16 @@ class Chain:
         if status == "stopped" and steps and about["step"] <= steps[-1]:
             return self._failed(version, f"it came no further than step {steps[-1]}: {about['reason']}")
         for name in wanted(files, status == "done", self.options.fetch_checkpoints):
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                return self._failed(version, f"its output holds {name!r}, which leads out of its folder")
             expected = about["files"].get(name, {}).get("sha256")
             self._patiently(lambda name=name, expected=expected: download(files[name], folder / name, expected))
         self.say(f"version {version}: {status} at epoch {about['epoch']:g} of {about['epochs']}: {about['reason']}")
         self.state.good = version if about["state"] else None
         if cause == "died":
             return self._failed(version, about["reason"])
+        if status == "done" and about["model"] not in files:
+            return self._failed(version, f"its status.json names a model {about['model']!r} that is none of its files")
         if status == "done":
             with atomic_write(self.options.out / "model.safetensors") as file:
                 file.write((folder / about["model"]).read_bytes())
@@ -313,6 +321,23 @@ class Chain:
     def _write(self) -> None:
         with atomic_write(self.path) as file:
             file.write(json.dumps(asdict(self.state), indent=2).encode())
+
+
+STATUS = {  # what decides of what a session leaves, with its types
+    **{"chain": str, "status": str, "reason": str, "files": dict, "state": str | None, "model": str | None},
+    **{"epoch": float, "epochs": int, "step": int, "hours": float, "peak_disk_gb": float},
+}
+
+
+def checked_status(text: bytes) -> dict:
+    """What a session's status.json says; InputError for one that is damaged or lacks something."""
+    about = json_object(text, "its status.json")
+    if about.get("chain") is not None:  # else a stranger's, which is told by that
+        for name, hint in STATUS.items():
+            check_value(f"{name!r} in its status.json", about.get(name), {}, hint)
+        for name, file in about["files"].items():
+            check_value(f"the file {name!r} in its status.json", file, {}, dict)
+    return about
 
 
 def wanted(files: dict, done: bool, checkpoints: bool) -> list[str]:

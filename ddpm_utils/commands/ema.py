@@ -8,7 +8,8 @@ import argparse
 from pathlib import Path
 
 from ddpm_utils.commands.arguments import user_path
-from ddpm_utils.errors import DamagedFile, InputError
+from ddpm_utils.errors import DamagedFile, InputError, printable
+from ddpm_utils.runtime.files import check_writable
 from ddpm_utils.settings import check_value
 
 
@@ -23,6 +24,8 @@ def run(args: argparse.Namespace) -> None:
     from ddpm_utils.ema import gamma_of, reconstruct, reconstruction_weights
     from ddpm_utils.models import write_weights
 
+    if args.out:
+        check_writable(args.out)
     gamma_of(args.sigma)  # refuses impossible lengths before reading files
     if args.out and args.out.suffix != ".safetensors":
         raise InputError(f"--out must name a file that ends in .safetensors, got {str(args.out)!r}")
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or args.folder / f"{kind}-sigma-{args.sigma:g}.safetensors"
     measured = {"accuracy": []} if "accuracy" in abouts[0] else {}  # that of a snapshot isn't the average's
     write_weights(rebuilt, {**abouts[-1], **measured, "snapshot": {"step": target, "sigma": args.sigma}}, out)
-    print(f"rebuilt the average of relative length {args.sigma:g} at step {target} from {len(paths)} snapshots: {out}")
+    print(printable(f"rebuilt the average of relative length {args.sigma:g} at step {target} from {len(paths)} snapshots: {out}"))
 
 
 def read_snapshots(paths: list[Path]) -> tuple[list[dict], list[dict]]:

@@ -7,7 +7,8 @@ gained over the copy. Without a model the shipped one. For generated images, whi
 import argparse
 
 from ddpm_utils.commands.arguments import add_device, add_target_path, user_path
-from ddpm_utils.errors import InputError
+from ddpm_utils.errors import InputError, printable
+from ddpm_utils.runtime.files import check_writable
 
 ENDINGS = (".md", ".csv")
 
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{flag} must be at least 1, got {value}")
     if args.out and (args.out.suffix.lower() not in ENDINGS or args.out.is_dir()):
         raise InputError(f"--out must name a file that ends in {' or '.join(ENDINGS)}, got {str(args.out)!r}")
+    if args.out:
+        check_writable(args.out)
     device = choose_device(args.device)
     print(f"device: {describe_device(device)}")
     models = {name: load_restorer(find_weights(name, "retoucher"), device) for name in args.models or shipped_restorer()}
@@ -52,14 +55,12 @@ def run(args: argparse.Namespace) -> None:
     pairs, is_split = load_test_pairs(args.data_path, size, args.target_path, n=args.n, skip_broken=args.skip_broken)
     split = "from the test split" if is_split else "from all of them: this folder has no test split"
     print(f"data: {len(pairs)} pairs of {pairs.size} px, {split}")
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = evaluate_rows(pairs, methods)
     lines = [table(rows), "", *verdicts(rows)]
     print("\n".join(lines))
     if args.out:
         write_csv(rows, args.out) if args.out.suffix.lower() == ".csv" else args.out.write_text("\n".join(lines) + "\n", "utf-8")
-        print(f"wrote {args.out}")
+        print(printable(f"wrote {args.out}"))
 
 
 def shipped_restorer() -> list[str]:

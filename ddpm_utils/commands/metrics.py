@@ -38,8 +38,9 @@ def run(args: argparse.Namespace) -> None:
     from ddpm_utils.models import find_weights
     from ddpm_utils.runtime.device import choose_device, describe_device
 
-    if args.n is not None and args.n < 2:
-        raise InputError(f"--n must be at least 2, got {args.n}")
+    for flag, value, least in (("--n", args.n, 2), ("--img-size", args.img_size, 1), ("--seed", args.seed, 0)):
+        if value is not None and value < least:
+            raise InputError(f"{flag} must be at least {least}, got {value}")
     if not args.generated.is_dir():
         raise InputError(f"there is no folder of generated images {str(args.generated)!r}; `sample --images FOLDER` writes one")
     device = choose_device(args.device)

@@ -18,7 +18,7 @@ from ddpm_utils.commands.arguments import add_device, add_fields, given, user_pa
 from ddpm_utils.errors import InputError, printable
 from ddpm_utils.restoration.settings import RetouchSettings
 from ddpm_utils.runtime.console import say
-from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
+from ddpm_utils.runtime.files import atomic_write, check_apart, check_folder_can_be, check_writable
 
 if TYPE_CHECKING:
     from ddpm_utils.models import Model
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     model = load_model(find_weights(args.model, "retoucher"), device)
     check_settings(model, settings)
+    for path in (path for job in jobs[:1] for path in (job.out, job.sheet) if path):
+        check_writable(path)
     print(f"device: {describe_device(device)}")
     if not args.photograph.is_dir():
         print(retouch_one(jobs[0], model, settings))
@@ -109,6 +111,7 @@ def single_job(args: argparse.Namespace) -> Job:
         raise InputError(f"--side-by-side must name a file that ends in {' or '.join(SHEETS)}, got {str(sheet)!r}")
     if args.mask and not args.mask.is_file():
         raise InputError(f"there is no mask {str(args.mask)!r}; check the name")
+    check_apart({"--out": out, "--side-by-side": sheet})
     for path in filter(None, (out, sheet)):
         check_free(path, [args.photograph, args.mask], args.overwrite)
     return Job(args.photograph, out, args.mask, sheet)
@@ -122,6 +125,7 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
     from ddpm_utils.data.listing import ending_in_words, files_below, left_out_in_words
     from ddpm_utils.restoration.photos import ENDINGS
 
+    check_apart({"--out": args.out, "--side-by-side": args.side_by_side})
     for flag, folder in (("--out", args.out), ("--side-by-side", args.side_by_side)):
         if folder and folder.is_file():
             raise InputError(f"{flag} must be a folder, because {str(args.photograph)!r} is one; {str(folder)!r} is a file")

@@ -14,7 +14,7 @@ from pathlib import Path
 from ddpm_utils.choices import SAMPLERS
 from ddpm_utils.commands import arguments
 from ddpm_utils.errors import InputError, printable
-from ddpm_utils.runtime.files import check_folder_can_be
+from ddpm_utils.runtime.files import atomic_path, check_apart, check_folder_can_be, check_writable
 
 FIGURES = (".png", ".jpg", ".pdf", ".svg")
 
@@ -83,6 +83,9 @@ class InOrder(argparse.Action):
 def run(args: argparse.Namespace) -> None:
     if args.n < 1 or args.batch_size < 1:
         raise InputError(f"--n and --batch-size must be at least 1, got {args.n} and {args.batch_size}")
+    if args.guidance < 0:
+        raise InputError(f"--guidance must be at least 0, which ignores the label, 1 to 5 is usual; got {args.guidance:g}")
+    check_outputs(args.out, args.film, args.gif, args.images)
     from PIL import Image
 
     from ddpm_utils.control.controlnet import controlled
@@ -102,23 +105,24 @@ def run(args: argparse.Namespace) -> None:
     of_labels = model if model.config.network.classes or not guidance.classifier else guidance.classifier
     label = chosen_labels(args.label, args.n, of_labels.classes, of_labels.config.network.classes)
     x_T = start_noise(model.config, args.n, args.seed)
-    check_outputs(args.out, args.film, args.gif, args.images)
+    for path in filter(None, (args.out, args.film, args.gif, args.images and args.images / "00000.png")):
+        check_writable(path)  # before the time for sampling is spent
     results, film = draw(model, x_T, label, guidance, args)
     images = to_uint8(results, model.config.mean, model.config.std)
     columns, names = layout(args.n, label, of_labels.classes)
 
-    for path in filter(None, (args.out, args.film, args.gif)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    sample_grid(images, columns, names).savefig(args.out)
+    with atomic_path(args.out) as path:
+        sample_grid(images, columns, names).savefig(path)
     if args.film:
-        reverse_filmstrip(x_T[: args.batch_size], film).savefig(args.film)
+        with atomic_path(args.film) as path:
+            reverse_filmstrip(x_T[: args.batch_size], film).savefig(path)
     if args.gif:
         scale = max(1, 480 // (columns * model.config.network.image_size))
-        save_gif(denoising_frames(x_T[: args.batch_size], film, columns, scale), args.gif)
-    if args.images:
-        args.images.mkdir(parents=True, exist_ok=True)
-        for i, image in enumerate(images):
-            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(args.images / f"{i:05d}.png")
+        with atomic_path(args.gif) as path:
+            save_gif(denoising_frames(x_T[: args.batch_size], film, columns, scale), path)
+    for i, image in enumerate(images if args.images else ()):
+        with atomic_path(args.images / f"{i:05d}.png") as path:
+            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path)
     print(printable("wrote " + ", ".join(str(path) for path in (args.out, args.film, args.gif, args.images) if path)))
 
 
@@ -190,10 +194,11 @@ def draw(model, x_T, label, guidance, args: argparse.Namespace) -> tuple:
 
 
 def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path | None) -> None:
-    """Refuse names that can't be written before the time for sampling is spent."""
+    """Refuse names that no files can have, before anything is read."""
     for flag, path, endings in (("--out", out, FIGURES), ("--film", film, FIGURES), ("--gif", gif, (".gif",))):
         if path and (path.suffix.lower() not in endings or path.is_dir()):
             raise InputError(f"{flag} must name a file that ends in {' or '.join(endings)}, got {str(path)!r}")
+    check_apart({"--out": out, "--film": film, "--gif": gif, "--images": images})
     folders = [path.parent for path in (out, film, gif) if path] + ([images] if images else [])
     for folder in folders:
         check_folder_can_be(folder)

@@ -6,13 +6,13 @@ control.safetensors (the control, apart from its base), loss.png, samples/ (hint
 
 import argparse
 import copy
-import json
 from pathlib import Path
 
 from ddpm_utils.choices import EXACT_HINTS, HINTS
 from ddpm_utils.commands import arguments
 from ddpm_utils.config import Control, TrainConfig
 from ddpm_utils.errors import InputError
+from ddpm_utils.settings import json_object
 
 SESSION = {"out": Path("out/control"), "sample_every": 500}
 RUN = {"epochs": 20, "batch_size": 64, "lr": 1e-3, "warmup": 50, "lr_decay": "constant", "ema_decay": 0.999, "seed": 0}
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ddpm_utils.control.hinted_images import with_hints
+    from ddpm_utils.control.hinted_images import check_hint, with_hints
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import find_weights, load_model
     from ddpm_utils.training.launch import join, launch
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     options, compute = arguments.session_of(args, **SESSION)
     hint, dropped = Path(args.hint).name, args.hint_dropout or 0.0
     config = control_config(base, hint, dropped, **arguments.given(args, TrainConfig, **RUN))  # refuses wrong values before decoding
+    check_hint(args.hint, args.data_path)
     check_folder(options, ControlTask.result)
     if options.resume:
         check_same_control(options.out, config.task)
@@ -67,10 +68,16 @@ def run(args: argparse.Namespace) -> int:
 def check_same_control(out: Path, task: Control) -> None:
     """Refuse to go on with a run of old whose control.json names another hint or base; since then every state names them."""
     path = out / "control.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    for name, old in before.items():
-        if old != (mine := getattr(task, name)):
-            raise InputError(f"the run in {str(out)!r} has the {name} {old!r}, this one {mine!r}; match it or use another --out")
+    try:
+        before = json_object(path.read_bytes(), repr(str(path))) if path.exists() else {}
+    except InputError as error:
+        raise InputError(f"{error}; restore it, or delete it if --hint and the model are those that the run began with") from error
+    for name in ("hint", "base"):
+        if name in before and (old := before[name]) != (mine := getattr(task, name)):
+            raise InputError(
+                f"the run in {str(out)!r} has the {name} {old!r}, this one {mine!r}; match it, or begin anew with another --out, "
+                "without --resume"
+            )
 
 
 def check_classes(base, images) -> None:

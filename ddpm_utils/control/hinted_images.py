@@ -25,12 +25,8 @@ def folder_hints(folder: str | Path, images: str | Path, size: int, how: str = "
     with a palette, as segmentations often are, keep their colours (nearest neighbour); others are scaled as images are. Raises InputError
     for a missing or doubled name.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"a hint must be one of {', '.join([*HINTS, *EXACT_HINTS])} or a folder of hint images, got {str(folder)!r}")
-    images = Path(images).expanduser()
-    if not images.is_dir():
-        raise InputError(f"a folder of hint images needs a folder of images, got {str(images)!r}")
+    check_hint(str(folder), str(images))
+    folder, images = Path(folder).expanduser(), Path(images).expanduser()
     by_stem: dict[str, Path] = {}
     for path in list_images(folder)[0]:
         if by_stem.setdefault(path.stem, path) != path:
@@ -47,6 +43,18 @@ def folder_hints(folder: str | Path, images: str | Path, size: int, how: str = "
             images.append(np.asarray(fit(image.convert("RGB"), size, how, scaling)))
     stack = np.stack(images)
     return stack[..., :1] if (stack == stack[..., :1]).all() else stack
+
+
+def check_hint(hint: str, images: str) -> None:
+    """Refuse what is no hint for images from there, before they are read."""
+    if hint in EXACT_HINTS and images.partition(":")[0] != "toy-cars":
+        raise InputError(f"the hint {hint!r} is known exactly of toy-cars only; for other images pass a folder of hint images")
+    if hint in (*HINTS, *EXACT_HINTS):
+        return
+    if not Path(hint).expanduser().is_dir():
+        raise InputError(f"a hint must be one of {', '.join([*HINTS, *EXACT_HINTS])} or a folder of hint images, got {hint!r}")
+    if not Path(images).expanduser().is_dir():
+        raise InputError(f"a folder of hint images needs a folder of images, got {images!r}")
 
 
 @dataclass(frozen=True)

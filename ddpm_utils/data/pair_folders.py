@@ -65,7 +65,9 @@ def load_pairs(
         if prepared:
             names = {f"{photograph}_{i:02d}" for photograph, n in prepared[split].items() for i in range(n)}
             if not names:
-                raise InputError(f"{str(root)!r} has no pairs in its {split} split; prepare the pairs again with another --test-share")
+                raise InputError(
+                    f"{str(root)!r} has no pairs in its {split} split; prepare the pairs anew, into another folder, with another --test-share"
+                )
             files = match_files(root / "source", root / "target", skip_broken, names)[0]
             return _decode_pairs(files, size or prepared["size"], skip_broken, is_prepared=True)
         folders = find_pair_folders(root)
@@ -127,7 +129,7 @@ def _read_split(folder: Path) -> dict | None:
         if split.keys() - hints:
             return None
         for name, hint in hints.items():
-            check_value(name, split.get(name), {}, hint)
+            check_value(name, split.get(name, 0 if name == "seed" else None), {}, hint)
         for part in SPLITS:
             for photograph, crops in split[part].items():
                 check_value(photograph, crops, {"within": "[0, inf)"}, int)

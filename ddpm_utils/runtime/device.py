@@ -85,11 +85,18 @@ class Execution:
         return torch.cat(parts)
 
 
+TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what it sets beside WORLD_SIZE
+
+
 def join_processes(device: str) -> tuple[str, int, int]:
     """Device, rank and world size of this process: alone, or one of those that torchrun started (gloo on CPU, nccl on CUDA)."""
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
-    if world_size == 1:
+    world_size = os.environ.get("WORLD_SIZE", "1")
+    if world_size == "1":
         return device, 0, 1
+    if not world_size.isdecimal() or not all(name in os.environ for name in TORCHRUN):
+        raise InputError(
+            f"WORLD_SIZE is {world_size!r}, which torchrun sets to a number, together with {', '.join(TORCHRUN)}; unset it, or use torchrun"
+        )
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
@@ -97,7 +104,7 @@ def join_processes(device: str) -> tuple[str, int, int]:
         # Before there is a group: its functions take the group of that moment as their default, and would keep it alive for ever.
         importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return device, dist.get_rank(), world_size
+    return device, dist.get_rank(), int(world_size)
 
 
 def will_be_first() -> bool:

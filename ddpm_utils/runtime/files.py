@@ -28,6 +28,26 @@ def check_folder_can_be(folder: Path) -> None:
         raise InputError(f"there can be no folder {str(folder)!r}, because {str(blocking)!r} is a file; choose another name")
 
 
+def check_writable(path: Path) -> None:
+    """InputError where no file can be written to `path`, before the time for its contents is spent. Makes its folder."""
+    check_folder_can_be(path.parent)
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} can't be written ({error.strerror}); choose another name") from error
+
+
+def check_apart(paths: dict[str, Path | None]) -> None:
+    """InputError where two flags name one file, so that one of the two results would be lost."""
+    seen: dict[Path, str] = {}
+    for flag, path in paths.items():
+        if path and (other := seen.setdefault(path.resolve(), flag)) != flag:
+            raise InputError(f"{other} and {flag} both name {str(path)!r}; give one of them another name")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """`with atomic_write(path) as file:` the file appears under its name whole and flushed to disk, or not at all."""
@@ -54,6 +74,10 @@ def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary), temporary):  # the name that a user knows: "No space left" comes without any
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

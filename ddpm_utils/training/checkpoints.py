@@ -142,7 +142,10 @@ def load_state(trainer: Trainer, path: Path) -> dict:
     state = read_state(path)
     trainer.config.check_same_run(TrainConfig.from_json(state["config"], like=trainer.config.task))
     if state["data"] != trainer.digest:
-        raise InputError(f"the state {str(path)!r} was trained on other images than these; pass the same --data-path, or use another --out")
+        raise InputError(
+            f"the state {str(path)!r} was trained on other images than these; pass the same --data-path, or begin anew with another --out, "
+            "without --resume"
+        )
     if state["step"] > trainer.total_steps:
         raise InputError(f"the state {str(path)!r} is at step {state['step']}, the run would end at {trainer.total_steps}; raise --epochs")
     parameters, vectors = list(trainer.network.parameters()), state["vectors"]
@@ -160,7 +163,7 @@ def load_state(trainer: Trainer, path: Path) -> dict:
         trainer.scaler.load_state_dict(state["scaler"])
     trainer.step = state["step"]
     if why := why_not_good(trainer):
-        raise DamagedFile(f"the state {str(path)!r} is not one to go on from: {why}; begin again with another --out")
+        raise DamagedFile(f"the state {str(path)!r} is not one to go on from: {why}; begin anew with another --out, without --resume")
     return state["execution"]
 
 

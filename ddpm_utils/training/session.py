@@ -9,17 +9,17 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
 from ddpm_utils.data.images import ImageSet
-from ddpm_utils.errors import InputError, NotFinite
+from ddpm_utils.errors import InputError, NotFinite, printable
 from ddpm_utils.figures import loss_curve, sample_grid
 from ddpm_utils.runtime.device import Execution, will_be_first
-from ddpm_utils.runtime.files import atomic_write, file_in_the_way, locked
+from ddpm_utils.runtime.files import atomic_path, atomic_write, file_in_the_way, locked
 from ddpm_utils.training.backup import RUN_FILE, bring_back, check_copy, check_place, mirror, name_run
 from ddpm_utils.training.checkpoints import (
     SET_ASIDE,
@@ -90,7 +90,9 @@ def look_into(options: SessionOptions, result: str) -> None:
     there = worth_keeping(out, result)
     if options.resume is True and not list_states(out):
         if there:
-            raise InputError(f"there is no state to resume from in {str(out)!r}, only {there[0].name}; begin anew with another --out")
+            raise InputError(
+                f"there is no state to resume from in {str(out)!r}, only {there[0].name}; begin anew with another --out, without --resume"
+            )
         if not is_begun(out):
             raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
     if copy:
@@ -127,6 +129,10 @@ class Session:
             good = f"the last good state is {self.good}" if self.good else "no state before it was good"
             flags = shlex.join(word for flag in self.retry().items() for word in flag)
             return self.close("failed", f"{error}; {good}; try again with {flags}, or look at the images")
+        except OSError as error:  # a full disk: a run that can go on once there is room
+            with suppress(OSError):
+                self.write_status("stopped", f"{error.filename or 'a file'} can't be read or written: {error.strerror or error}")
+            raise
         return self.close("stopped" if reason else "done", reason or f"all {self.trainer.config.epochs} epochs are trained")
 
     def retry(self) -> dict[str, str]:
@@ -136,7 +142,7 @@ class Session:
     def say(self, text: str) -> None:
         """Print, between the progress bar's updates, in the first process."""
         if self.first and text:
-            tqdm.write(text)
+            tqdm.write(printable(text))
 
     def open(self) -> None:
         """Check the disk, take up the state if asked to, and prepare the folder."""
@@ -261,7 +267,8 @@ class Session:
         if shown.images is not None:
             path = self.out / "samples" / f"step-{trainer.step:07d}.png"
             path.parent.mkdir(exist_ok=True)
-            sample_grid(shown.images, columns=shown.columns).savefig(path)
+            with atomic_path(path) as temporary:
+                sample_grid(shown.images, columns=shown.columns).savefig(temporary)
 
     def write_status(self, status: str, reason: str) -> dict:
         """Write status.json; returns what it says."""
@@ -291,7 +298,8 @@ class Session:
                 trainer = self.trainer
                 self.say(trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result))
             if self.records:
-                loss_curve(self.records).savefig(self.out / "loss.png")
+                with atomic_path(self.out / "loss.png") as temporary:
+                    loss_curve(self.records).savefig(temporary)
         about = self.write_status(status, reason)
         self.copy()
         self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")

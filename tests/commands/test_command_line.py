@@ -272,7 +272,7 @@ WRONG_TRAINING = """
 --prediction eps --zero-terminal-snr @ 'eps' | --loss l3 | --weighting heavy
 --img-size 0 | --img-size -3 | --img-size 7 | --width 0 | --width -8 | --width 7 | --width 2 | --multipliers 0 | --multipliers 1 -2
 --multipliers 1 1 1 1 1 @ got 8 | --attention 5 | --blocks 0 | --dropout 1.5 | --dropout nan | --label-dropout 2 | --label-dropout nan
---mean 0.5 0.5 @ (0.5, 0.5) | --mean nan | --std 0 | --std inf | --lr 0 | --lr nan | --lr inf | --lr -0.5 | --warmup -1
+--mean 0.5 0.5 @ (0.5, 0.5) | --mean nan | --std 0 | --std inf | --std 1e-30 | --mean 1.5 | --lr 0 | --lr nan | --lr inf | --lr -0.5 | --warmup -1
 --ema-decay 1 | --ema-decay nan | --ema-start -1 | --ema-every 0 | --ema-sigmas 0.9 @ got 0.9 | --max-hours 0 | --max-hours nan | --max-epochs 0
 --keep 0 | --max-disk-gb -1 | --snapshot-every -1 | --accumulate 0 | --precision fp8 | --precision fp16
 --optimizer sgd | --device banana | --device cpu:banana | --device cuda:99
@@ -280,7 +280,8 @@ WRONG_TRAINING = """
 """
 WRONG_SAMPLING = """
 --steps 0 | --steps 2000 | --steps x | --n 0 | --n -4 | --batch-size 0 | --label nonsense | --label 10 | --label -1 | --guidance nan
---guidance inf | --sampler euler | --seed -1 | --seed 99999999999999999999 | --device banana
+--guidance inf | --guidance -1 | --film samples.png --out samples.png @ --out and --film | --sampler euler | --seed -1 | --device banana
+--seed 99999999999999999999
 --out grid.xyz | --out noending | --film film.gif | --gif film.png | --out taken.png/grid.png @ 'taken.png' | --images taken.png | --out folder.png
 """
 

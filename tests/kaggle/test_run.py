@@ -431,3 +431,27 @@ def test_the_retired_p100_is_said_aloud_and_replaced(start, follow):
     assert "the P100 was retired by Kaggle on 2026-09-15" in said
     assert kaggle.account.kernels["tiny-job"][0].request["machineShape"] == "NvidiaTeslaP100"
     assert kaggle.account.kernels["tiny-job"][0].machine == "NvidiaTeslaT4"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": "../../secret.txt"}, "names a model '../../secret.txt' that is none of its files"),
+        ({"step": "6"}, "'step' in its status.json must be a whole number"),
+        ({"files": [1]}, "'files' in its status.json must be an object"),
+        (None, "its status.json can't be read"),
+    ],
+)
+def test_a_status_that_is_damaged_or_leads_elsewhere_is_not_believed(start, follow, monkeypatch, tmp_path, change, told):
+    start()
+    (tmp_path / "secret.txt").write_text("secret")
+
+    def spoiled(address, path, sha256):
+        download(address, path, sha256)
+        if path.name == "status.json":
+            about = json.loads(path.read_text())
+            path.write_text("{" if change is None else json.dumps({**about, **change}))
+
+    monkeypatch.setattr(chain, "download", spoiled)
+    assert told in follow(code=1)
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.read_bytes() == b"secret"]

@@ -3,13 +3,14 @@
 import errno
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime import files
-from ddpm_utils.runtime.files import atomic_path, atomic_write, locked
+from ddpm_utils.runtime.files import atomic_path, atomic_write, check_apart, check_writable, locked
 
 
 def write_bytes(path, content):
@@ -154,3 +155,31 @@ def test_a_lock_that_was_deleted_by_hand_and_taken_by_another_is_left_to_it(tmp_
         lock.unlink()
         lock.write_text("7 elsewhere\n")
     assert lock.read_text() == "7 elsewhere\n"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "a.png")
+    assert not list((tmp_path / "new").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file; choose another name"):
+        check_writable(tmp_path / "file" / "a.png")
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "touch", full)
+    with pytest.raises(InputError, match=r"a\.png' can't be written \(No space left on device\); choose another name"):
+        check_writable(tmp_path / "a.png")
+
+
+def test_one_file_for_two_results_is_refused(tmp_path):
+    check_apart({"--out": tmp_path / "a", "--film": tmp_path / "b", "--gif": None})
+    with pytest.raises(InputError, match="--out and --film both name"):
+        check_apart({"--out": tmp_path / "a", "--film": tmp_path / "x" / ".." / "a"})
+
+
+@pytest.mark.parametrize("write", [atomic_write, atomic_path])
+def test_a_full_disk_is_told_with_the_name_that_a_user_knows(tmp_path, write):
+    with pytest.raises(OSError, match="No space left") as told, write(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(tmp_path / "a.png")

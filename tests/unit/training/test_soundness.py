@@ -12,7 +12,7 @@ from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import DamagedFile
 from ddpm_utils.models import load_model, weights_digest
-from ddpm_utils.training.checkpoints import list_states, load_state, read_state, save_state
+from ddpm_utils.training.checkpoints import list_states, load_state, read_state, save_state, state_digest
 from ddpm_utils.training.options import SessionOptions
 from ddpm_utils.training.session import train
 from ddpm_utils.training.soundness import why_not_good
@@ -94,6 +94,21 @@ def test_no_run_goes_on_from_such_a_state_of_an_older_version(tmp_path, digits, 
     with pytest.raises(DamagedFile, match="is not one to go on from: after step 2") as told:
         load_state(Trainer(GenerationTask(CONFIG), digits), tmp_path / "state-00000002.pt")
     assert why in str(told.value)
+
+
+def test_a_state_that_is_not_good_offers_the_one_before_which_is(tmp_path, capsys):
+    words = ["train", *TINY, "--out", str(tmp_path / "run")]
+    assert main([*words, "--max-epochs", "2"]) == 0
+    older, newest = list_states(tmp_path / "run")
+    state = read_state(newest)
+    state["vectors"]["network"][:5] = 2.5e11
+    state["sha256"] = state_digest(state)
+    torch.save(state, newest)
+    assert main([*words, "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert f"{str(newest)!r} is not one to go on from: after step 6 one of the weights is of size 2.5e+11" in said
+    assert f"or go on from the one before it with --resume {older}" in said
+    assert main([*words, "--resume", str(older)]) == 0
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_though_its_loss_is_one(tmp_path, digits, monkeypatch):
