@@ -7,7 +7,7 @@ COLAB := .venv-colab
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-colab test-browser mutants faults lint bench kaggle-record retouch-record guidance-record control-record quality-record lab notebooks html badges equations clean
+.PHONY: demo test test-colab test-browser mutants faults kills flips fuzz lint bench kaggle-record retouch-record guidance-record control-record quality-record lab notebooks html badges equations clean
 
 # Installed once; again when the requirements change.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -74,6 +74,17 @@ equations: $(VENV)/installed
 # Kill real runs a hundred times at random moments; writes tests/records/faults.md.
 faults: $(VENV)/installed
 	$(BIN)/python tests/records/faults.py --kills 100 --record tests/records/faults.md
+
+# Kill every command that writes; damage every kind of file that is read back. Both write a table of their name in tests/records/.
+kills: $(VENV)/installed
+	$(BIN)/python tests/records/kills.py --kills 20 --record tests/records/kills.md
+
+flips: $(VENV)/installed
+	$(BIN)/python tests/records/flips.py --flips 200 --cuts 40 --record tests/records/flips.md
+
+# The properties of tests/properties with 20 times as many cases, others each time; writes tests/records/properties.md.
+fuzz: $(VENV)/installed
+	$(BIN)/python tests/records/properties_record.py --times 20 --record tests/records/properties.md
 
 # Chains of sessions on an emulated Kaggle, with the real client and kills of every kind; writes tests/records/kaggle.md.
 kaggle-record: $(VENV)/installed

@@ -122,10 +122,13 @@ def with_checksum(values: dict) -> str:
     return json.dumps({**values, "sha256": _checksum(values)}, indent=1)
 
 
-def checked_object(text: Any, what: str) -> dict:
-    """The object that `with_checksum` wrote; InputError where it isn't as it was written."""
+def checked_object(text: Any, what: str, needed: bool = True) -> dict:
+    """The object that `with_checksum` wrote; InputError where it isn't as it was written.
+
+    needed: False where older versions wrote no checksum, and a file without one is taken as it is.
+    """
     values = json_object(text, what)
-    if values.pop("sha256", None) != _checksum(values):
+    if (needed or "sha256" in values) and values.pop("sha256", None) != _checksum(values):
         raise InputError(f"{what} isn't as it was written")
     return values
 

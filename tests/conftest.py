@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from cases import TIMES
 from hypothesis import settings
 from PIL import Image
 
-settings.register_profile("seeded", derandomize=True, deadline=None, database=None)  # the same cases each time, timed by nobody
+settings.register_profile("seeded", derandomize=TIMES == 0, deadline=None, database=None, print_blob=True)  # timed by nobody
 settings.load_profile("seeded")
 
 

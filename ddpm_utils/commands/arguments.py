@@ -68,7 +68,10 @@ def refuse(args: argparse.Namespace, cls: type, names: set[str], why: str) -> No
 
 def user_path(text: str) -> Path:
     """A path as a user types it: ~ is the home folder, also in --out=~/x, where no shell expands it."""
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"there is no home folder for {text!r}; write the whole path") from error
 
 
 # --- shared by the commands that train ---

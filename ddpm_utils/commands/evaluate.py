@@ -8,7 +8,7 @@ import argparse
 
 from ddpm_utils.commands.arguments import add_device, add_target_path, user_path
 from ddpm_utils.errors import InputError, printable
-from ddpm_utils.runtime.files import check_writable
+from ddpm_utils.runtime.files import atomic_path, check_writable
 
 ENDINGS = (".md", ".csv")
 
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> None:
     lines = [table(rows), "", *verdicts(rows)]
     print("\n".join(lines))
     if args.out:
-        write_csv(rows, args.out) if args.out.suffix.lower() == ".csv" else args.out.write_text("\n".join(lines) + "\n", "utf-8")
+        with atomic_path(args.out) as path:
+            write_csv(rows, path) if args.out.suffix.lower() == ".csv" else path.write_text("\n".join(lines) + "\n", "utf-8")
         print(printable(f"wrote {args.out}"))
 
 

@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.models import weights_digest
     from ddpm_utils.training.launch import join, launch, run_to_resume
     from ddpm_utils.training.session import check_folder
+    from ddpm_utils.training.starts import model_to_start_from
     from ddpm_utils.training.tasks.generation import GenerationTask
     from ddpm_utils.training.tasks.restoration import RestorationTask
 
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
     else:
         data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=arguments.reading_of(args))
-    before, model = run_to_resume(options), model_to_start_from(args)
+    before = run_to_resume(options)
+    model = model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
     usual, whose = usual_settings(args, data.size, len(data)), "training/preset.py"
     if model and getattr(model.config.task, "form", None) == args.form:
         usual, whose = usual | of_network(model.config), f"{whose}, {args.start_from}"
@@ -160,13 +162,6 @@ def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetCo
         condition_channels=data.channels if args.form else 0,
         extra_channels=1 if args.form else 0,
     )
-
-
-def model_to_start_from(args: argparse.Namespace):
-    """The Model whose weights the run begins with, if any is named."""
-    from ddpm_utils.training import starts
-
-    return starts.model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
 
 
 def check_start(name: str, start: TrainConfig, config: TrainConfig) -> None:

@@ -26,7 +26,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, fingerprint, is_passing, seal, whole_files
 from ddpm_utils.runtime.console import say
 from ddpm_utils.runtime.files import atomic_path
-from ddpm_utils.settings import check_value, checked_object, json_object
+from ddpm_utils.settings import check_value, checked_object
 
 SOURCE_WORDS = {"src", "source", "sources", "input", "inputs", "before", "wrinkle", "wrinkled", "wrinkles", "original", "originals"}
 TARGET_WORDS = {"gt", "truth", "target", "targets", "output", "outputs", "after", "clean", "retouched", "smooth"}
@@ -124,7 +124,7 @@ def _read_split(folder: Path) -> dict | None:
     """The split file, as it was written; None for a damaged one, and for somebody else's file of that name. Older ones have no checksum."""
     content = (folder / SPLIT_FILE).read_bytes()
     try:
-        split = (checked_object if b'"sha256"' in content else json_object)(content, SPLIT_FILE)
+        split = checked_object(content, SPLIT_FILE, needed=False)
         hints = {**dict.fromkeys(SPLITS, dict), "size": int, "seed": int}
         if split.keys() - hints:
             return None

@@ -15,15 +15,18 @@ from pathlib import Path
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.console import say
-from ddpm_utils.runtime.files import atomic_path
+from ddpm_utils.runtime.files import atomic_path, named
 
 SUMS = "checksums.json"
 
 
 def cache_folder() -> Path:
     """Where entries are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("DDPM_CACHE") or Path(base) / "ddpm_utils").expanduser()
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache")
+        return Path(os.environ.get("DDPM_CACHE") or Path(base) / "ddpm_utils").expanduser()
+    except RuntimeError as error:  # a user whom the system doesn't know, as in some containers
+        raise InputError("there is no home folder to keep decoded images in; set DDPM_CACHE to a folder") from error
 
 
 def fingerprint(root: Path, files: list[Path], size: int, read: str = "") -> str:
@@ -66,8 +69,9 @@ def filling(folder: Path, need: int, anew: bool = False) -> Iterator[Path]:
                 f"the images need {need / 1e9:.1f} GB and {str(folder.parent)!r} has {free / 1e9:.1f} GB free; "
                 "ask for fewer, or set DDPM_CACHE to a folder on a larger disk"
             )
-        yield temporary
-        seal(temporary)
+        with named(folder, instead_of=temporary):
+            yield temporary
+            seal(temporary)
         try:
             temporary.rename(folder)
         except OSError:

@@ -72,14 +72,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
     """The file `temporary` becomes `path` when the block ends well, and is removed otherwise."""
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename in (None, str(temporary), temporary):  # the name that a user knows: "No space left" comes without any
-            error.filename = str(path)
-        raise
+        with named(path, instead_of=temporary):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path, instead_of: Path) -> Iterator[None]:
+    """Errors of the system name `path`, which a user knows, instead of a temporary file, or of nothing: "No space left" comes without a name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(instead_of), instead_of):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

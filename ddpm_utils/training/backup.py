@@ -16,6 +16,7 @@ from pathlib import Path
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import LOCK, atomic_write
+from ddpm_utils.settings import checked_object
 from ddpm_utils.training.checkpoints import SET_ASIDE, list_states, read_state
 
 RUN_FILE = "run.json"  # {"id": …}, written once
@@ -173,11 +174,26 @@ def refuse_loss(source: Path, target: Path, advice: str) -> None:
         return
     if not is_same_run(source, target):
         raise InputError(f"{str(target)!r} holds another run ({held[0].name}) than {str(source)!r}; {advice}")
-    here = saved_step(source)
-    states = [path.name for path in list_states(target)]
-    there = max(map(step_of, [*states, str(read_fields(target / "status.json").get("state"))]))
+    here, there = saved_step(source), said_step(target, advice)
     if there > here:
         raise InputError(f"{str(target)!r} holds step {there} of this run, {str(source)!r} only step {here}; {advice}")
+
+
+def said_step(folder: Path, advice: str) -> int:
+    """The step of the newest state that a copy has, or had, since states are deleted to save room; -1 without any.
+
+    Raises InputError where only a damaged status.json could tell.
+    """
+    states, path = [path.name for path in list_states(folder)], folder / "status.json"
+    try:
+        had = checked_object(path.read_bytes(), "it", needed=False).get("state") if path.exists() else None
+    except InputError as error:
+        if not states:
+            raise InputError(
+                f"{str(folder)!r} holds no state, and nothing else tells its step: {str(path)!r} is damaged; {advice}"
+            ) from error
+        had = None
+    return max(map(step_of, [*states, str(had)]))
 
 
 def parts_of_a_run(folder: Path) -> list[Path]:

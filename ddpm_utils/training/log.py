@@ -1,7 +1,9 @@
 """What a session tells: records for log.jsonl, a plain line for people, speed in images and FLOP a second."""
 
+import json
 import math
 import time
+import zlib
 from pathlib import Path
 
 import torch
@@ -79,24 +81,34 @@ def plain_line(record: dict) -> str:
     )
 
 
-def records_up_to(log: Path, step: int) -> tuple[list[dict], int]:
-    """The log's records of steps up to the state, since later ones are trained, and written, again; and how many lines were damaged.
+def line_of(record: dict) -> str:
+    """A record as a line of log.jsonl, with a checksum of the rest behind it."""
+    return json.dumps({**record, "crc32": zlib.crc32(json.dumps(record).encode())})
 
-    Nothing but the loss curve comes from them, so that a log stops no run.
+
+def record_of(line: bytes, checked: bool) -> dict:
+    """The record in a line of log.jsonl; empty for a damaged line. checked: it must have its checksum, which older versions didn't write."""
+    try:
+        record = json_object(line.decode(), "a line of the log")
+    except (InputError, UnicodeDecodeError):
+        return {}
+    is_whole = not checked or record.pop("crc32", None) == zlib.crc32(json.dumps(record).encode())
+    return record if is_whole and has_curve(record) else {}
+
+
+def records_up_to(log: Path, step: int, every: int) -> tuple[list[dict], str]:
+    """The log's records of steps up to the state, since later ones are trained, and written, again; and what it lacks, in words, or "".
+
+    Nothing but the loss curve comes from them, so that a log stops no run. every: steps between two records.
     """
-    if not log.exists():
-        return [], 0
-    records, damaged = [], 0
-    for line in log.read_bytes().splitlines():
-        try:
-            record = json_object(line.decode(), "a line of the log")
-        except (InputError, UnicodeDecodeError):
-            record = {}
-        if has_curve(record):
-            records.append(record)
-        else:
-            damaged += 1
-    return [r for r in records if r["step"] <= step], damaged
+    content = log.read_bytes() if log.exists() else b""
+    found = [record_of(line, b'"crc32"' in content) for line in content.splitlines()]
+    records = [record for record in found if record and record["step"] <= step]
+    damaged, last = found.count({}), records[-1]["step"] if records else 0
+    lacks = [f"{damaged} of its lines are damaged and left out"] if damaged else []
+    if last < step - step % every:
+        lacks.append(f"the steps from {last + 1} to {step} aren't in it")
+    return records, f"{log}: {' and '.join(lacks)}; the loss curve lacks them, the run doesn't" if lacks else ""
 
 
 def has_curve(record: dict) -> bool:

@@ -5,7 +5,6 @@ samples/, snapshots/, and status.json, which says how the session ended and what
 as one that is done.
 """
 
-import json
 import shlex
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from ddpm_utils.errors import InputError, NotFinite, printable
 from ddpm_utils.figures import loss_curve, sample_grid
 from ddpm_utils.runtime.device import Execution, will_be_first
 from ddpm_utils.runtime.files import atomic_path, atomic_write, file_in_the_way, locked
+from ddpm_utils.settings import with_checksum
 from ddpm_utils.training.backup import RUN_FILE, bring_back, check_copy, check_place, mirror, name_run
 from ddpm_utils.training.checkpoints import (
     SET_ASIDE,
@@ -32,7 +32,7 @@ from ddpm_utils.training.checkpoints import (
     set_aside_newer,
 )
 from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes
-from ddpm_utils.training.log import Reporter, plain_line, records_up_to
+from ddpm_utils.training.log import Reporter, line_of, plain_line, records_up_to
 from ddpm_utils.training.options import SessionOptions
 from ddpm_utils.training.retry import flags_to_retry, with_flags
 from ddpm_utils.training.soundness import Diverged, why_not_good
@@ -158,15 +158,14 @@ class Session:
         elif options.resume:
             self._resume()
         log = self.out / "log.jsonl"
-        self.records, damaged = records_up_to(log, trainer.step)
-        if damaged:
-            self.say(f"{damaged} damaged lines of {log} are left out; the loss curve lacks them, the run doesn't")
+        self.records, lacks = records_up_to(log, trainer.step, options.log_every)
+        self.say(lacks)
         if self.first:
             for left_over in self.out.glob(".*.tmp"):  # of a process that was killed while it wrote
                 left_over.unlink()
             name_run(self.out, self.options.copy_to, bool(self.options.resume))
             with atomic_write(log) as file:
-                file.write("".join(json.dumps(r) + "\n" for r in self.records).encode())
+                file.write("".join(line_of(record) + "\n" for record in self.records).encode())
         self.write_status("running", "the process was killed, if it runs no more")
         self.reporter = Reporter(trainer, self.out, self.records)
 
@@ -217,7 +216,7 @@ class Session:
         record = self.reporter.record()
         if self.first:
             with open(self.out / "log.jsonl", "a") as lines:
-                lines.write(json.dumps(record) + "\n")
+                lines.write(line_of(record) + "\n")
         self.say(plain_line(record))
 
     def save(self) -> None:
@@ -288,7 +287,7 @@ class Session:
         }
         if self.first:
             with atomic_write(self.out / "status.json") as file:
-                file.write(json.dumps(about, indent=2).encode())
+                file.write(with_checksum(about).encode())
         return about
 
     def close(self, status: str, reason: str) -> dict:

@@ -146,6 +146,12 @@ def test_an_older_run_never_replaces_the_later_steps_of_its_copy(tmp_path, capsy
     for state in list_states(drive):  # freed for space; its model is of step 9 as before
         state.unlink()
     assert "holds step 9 of this run" in refusal(capsys, old, "--copy-to", drive, "--resume", "--max-epochs", 1)
+    status = drive / "status.json"
+    for damaged in (b"", status.read_bytes().replace(b"state-00000009", b"state-00000001")):
+        status.write_bytes(damaged)
+        assert f"nothing else tells its step: '{status}' is damaged" in refusal(
+            capsys, old, "--copy-to", drive, "--resume", "--max-epochs", 1
+        )
     for path, content in before[0].items():
         (drive / path).write_bytes(content)
     assert train(tmp_path / "new", "--copy-to", drive, "--resume") == 0, "what the sentence advises"
