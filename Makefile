@@ -7,7 +7,7 @@ COLAB := .venv-colab
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-colab test-browser mutants faults kills flips fuzz lint bench kaggle-record retouch-record guidance-record control-record lab notebooks html badges equations clean
+.PHONY: demo test test-colab test-browser mutants faults kills flips fuzz lint bench kaggle-record retouch-record guidance-record control-record quality-record lab notebooks html badges equations clean
 
 # Installed once; again when the requirements change.
 $(VENV)/installed: requirements.txt pyproject.toml
@@ -102,6 +102,10 @@ guidance-record: $(VENV)/installed
 # How well the shipped controls follow their hints; writes tests/records/control.md.
 control-record: $(VENV)/installed
 	$(BIN)/python tests/records/control_record.py --record tests/records/control.md
+
+# KID by minutes of training, ours beside diffusers' example with its own settings; needs the network for the photographs.
+quality-record: $(VENV)/installed
+	$(BIN)/python tests/records/quality_record.py clothes --record tests/records/quality.md
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

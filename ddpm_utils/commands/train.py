@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import weights_digest
     from ddpm_utils.training.launch import join, launch, run_to_resume
-    from ddpm_utils.training.session import check_folder
+    from ddpm_utils.training.run_folder import check_folder
     from ddpm_utils.training.starts import model_to_start_from
     from ddpm_utils.training.tasks.generation import GenerationTask
     from ddpm_utils.training.tasks.restoration import RestorationTask

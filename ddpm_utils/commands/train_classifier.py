@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.training.launch import join, launch
-    from ddpm_utils.training.session import check_folder
+    from ddpm_utils.training.run_folder import check_folder
     from ddpm_utils.training.tasks.classification import ClassificationTask, hold_out
 
     options, compute = arguments.session_of(args, **SESSION)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import find_weights, load_model
     from ddpm_utils.training.launch import join, launch
-    from ddpm_utils.training.session import check_folder
+    from ddpm_utils.training.run_folder import check_folder
     from ddpm_utils.training.tasks.control import ControlTask, control_config
 
     base = load_model(find_weights(args.base, "generator"))

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet
-from ddpm_utils.errors import DamagedFile
 from ddpm_utils.runtime.device import (
     Execution,
     choose_device,
@@ -71,21 +70,18 @@ def launch(
     return 1 if status["status"] == "failed" else 0
 
 
-def state_to_resume(options: SessionOptions) -> Path | None:
-    """The state that the session begins with, if it goes on with a run."""
-    if isinstance(options.resume, Path) or not options.resume:
-        return options.resume or None
-    return next(iter(list_states(options.out)[-1:]), None)
+def state_to_resume(options: SessionOptions) -> dict | None:
+    """The contents of the state that the session begins with, if it goes on with a run."""
+    path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
+    if not (options.resume and path):
+        return None
+    with offering_the_one_before(path):
+        return read_state(path)
 
 
 def run_to_resume(options: SessionOptions) -> TrainConfig | None:
     """The run that the session goes on with, as its state describes it."""
-    if not (path := state_to_resume(options)):
-        return None
-    try:
-        return TrainConfig.from_json(read_state(path)["config"])
-    except DamagedFile:  # said with more advice where it is loaded
-        return None
+    return TrainConfig.from_json(state["config"]) if (state := state_to_resume(options)) else None
 
 
 def choose_precision(asked: str, execution: Execution, options: SessionOptions, trainer: Callable[[Execution], Trainer]) -> tuple[str, str]:
@@ -95,11 +91,8 @@ def choose_precision(asked: str, execution: Execution, options: SessionOptions, 
     """
     if asked != "auto":
         return asked, "as asked"
-    if path := state_to_resume(options):
-        with offering_the_one_before(path):
-            before = read_state(path)["execution"]
-        if before["device"] == execution.device_type:
-            return before["precision"], "as the state was trained"
+    if (state := state_to_resume(options)) and state["execution"]["device"] == execution.device_type:
+        return state["execution"]["precision"], "as the state was trained"
     if execution.device_type != "cpu" or execution.world_size > 1:
         return precision_of(execution.device)
 

@@ -41,7 +41,7 @@ def check_disk(needed: int, limits: Limits, out: Path) -> None:
     gb = needed / 1e9
     if limits.max_disk_gb is not None and gb > limits.max_disk_gb:
         raise InputError(
-            f"the run's files will take up to {gb:.2g} GB, more than --max-disk-gb {limits.max_disk_gb:g}; "
+            f"the run's files will take up to {gb:.3g} GB, more than --max-disk-gb {limits.max_disk_gb:g}; "
             "lower --keep or --width, or raise --snapshot-every"
         )
     existing = next(p for p in (out, *out.resolve().parents) if p.exists())

@@ -38,8 +38,8 @@ def network_preset(size: int) -> dict[str, Any]:
         "multipliers": WIDTHS[: len(levels)],
         "blocks": 1,
         "attention": (next((r for r in resolutions if r <= ATTENTION), resolutions[-1]),),
-        "batch_size": 16,
-        "lr": 1.6e-3,
+        "batch_size": 32,
+        "lr": 1.2e-3,
     }
 
 

@@ -7,8 +7,7 @@ as one that is done.
 
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -17,13 +16,11 @@ from tqdm import tqdm
 from ddpm_utils.data.images import ImageSet
 from ddpm_utils.errors import InputError, NotFinite, printable
 from ddpm_utils.figures import loss_curve, sample_grid
-from ddpm_utils.runtime.device import Execution, will_be_first
-from ddpm_utils.runtime.files import atomic_path, atomic_write, file_in_the_way, locked
+from ddpm_utils.runtime.device import Execution
+from ddpm_utils.runtime.files import atomic_path, atomic_write
 from ddpm_utils.settings import with_checksum
-from ddpm_utils.training.backup import RUN_FILE, bring_back, check_copy, check_place, mirror, name_run
+from ddpm_utils.training.backup import mirror, name_run
 from ddpm_utils.training.checkpoints import (
-    SET_ASIDE,
-    check_kind,
     list_states,
     load_newest,
     load_state,
@@ -35,6 +32,7 @@ from ddpm_utils.training.limits import Stopper, check_disk, disk_bytes
 from ddpm_utils.training.log import Reporter, line_of, plain_line, records_up_to
 from ddpm_utils.training.options import SessionOptions
 from ddpm_utils.training.retry import flags_to_retry, with_flags
+from ddpm_utils.training.run_folder import folder_of_its_own
 from ddpm_utils.training.soundness import Diverged, why_not_good
 from ddpm_utils.training.task import Task
 from ddpm_utils.training.trainer import Trainer
@@ -55,61 +53,6 @@ def train(
     stopper = Stopper(options.limits)
     with own, stopper.catching_signals():  # before the trainer, where the others wait for the first
         return Session(Trainer(task, data, execution, start), options, stopper).run_to_end()
-
-
-def check_folder(options: SessionOptions, result: str) -> None:
-    """Refuse a folder that can't be used, one that holds a run already, and a resume where there is none. Needs no images.
-
-    result: name of the file that the run ends with. A run to be resumed whose folder is gone comes back from its copy. Of several processes
-    the first looks, before they join.
-    """
-    if will_be_first():
-        with folder_of_its_own(options, result):
-            pass
-
-
-@contextmanager
-def folder_of_its_own(options: SessionOptions, result: str) -> Iterator[None]:
-    """Inside, --out is this process's alone, and fit for the session."""
-    if blocking := file_in_the_way(options.out):
-        raise InputError(f"--out must be a folder, {str(blocking)!r} is a file; choose another name")
-    with locked(options.out):
-        look_into(options, result)
-        yield
-
-
-def look_into(options: SessionOptions, result: str) -> None:
-    """The refusals of `check_folder`, in a folder that no other process changes meanwhile."""
-    out, copy = options.out, options.copy_to
-    if copy:
-        check_place(out, copy)
-        if options.resume is True:
-            bring_back(copy, out)
-    if isinstance(options.resume, Path):
-        check_kind(options.resume)
-    there = worth_keeping(out, result)
-    if options.resume is True and not list_states(out):
-        if there:
-            raise InputError(
-                f"there is no state to resume from in {str(out)!r}, only {there[0].name}; begin anew with another --out, without --resume"
-            )
-        if not is_begun(out):
-            raise InputError(f"there is no state to resume from in {str(out)!r}; check --out, or start without --resume")
-    if copy:
-        check_copy(out, copy, bool(options.resume))
-    if not options.resume and there:
-        go_on = "pass --resume to go on with it, or" if list_states(out) else "choose"
-        raise InputError(f"{str(out)!r} already holds a run ({there[0].name}); {go_on} another --out")
-
-
-def worth_keeping(out: Path, result: str) -> list[Path]:
-    """What a run that begins anew in the folder would lose. A log alone is no loss: the run ended before its first state."""
-    return [*list_states(out), *out.glob(f"*{SET_ASIDE}"), *(p for p in (out / result, out / "snapshots") if p.exists())]
-
-
-def is_begun(out: Path) -> bool:
-    """Whether a run was begun in the folder, however it ended."""
-    return any((out / name).exists() for name in (RUN_FILE, "log.jsonl"))
 
 
 class Session:

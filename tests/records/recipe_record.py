@@ -1,6 +1,6 @@
 """Which settings draw the best pictures of real photographs at a fixed budget of CPU time: one run, one row.
 
-python tests/records/recipe_record.py PHOTOGRAPHS --test-path OTHERS --settings '{"prediction": "x0"}' --seconds 600 --rows ROWS.jsonl
+python tests/records/recipe_record.py clothes --settings '{"prediction": "x0"}' --seconds 600 --rows ROWS.jsonl
 python tests/records/recipe_record.py --rows ROWS.jsonl --record tests/records/recipe.md
 
 The first trains with one thread for so many CPU seconds, measures samples against photographs that training hasn't seen, and adds a row. The
@@ -18,6 +18,7 @@ import torch
 
 from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.data.images import ImageSet, to_uint8
+from ddpm_utils.data.reading import Reading
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.distribution_metrics import coverage, kid
 from ddpm_utils.evaluation.features import efficientnet_features
@@ -33,6 +34,20 @@ SAMPLES, BATCH, STEPS = 280, 70, 20  # images, of DPM-Solver++
 SEED = 0
 BEGIN, END = "<!-- rows -->", "<!-- end of rows -->"  # in the record, around the table
 ENDLESS = 10**5  # epochs: the budget ends the run
+
+
+def photographs(args: argparse.Namespace) -> tuple[ImageSet, ImageSet]:
+    """What to train on and what to compare with: the test split, or the folder of --test-path. Both whole, squashed to a square."""
+    reading = Reading(fit="squash")
+    other = {"source": args.test_path} if args.test_path else {"source": args.data_path, "split": "test"}
+    return load_images(args.data_path, args.img_size, reading=reading), load_images(size=args.img_size, reading=reading, **other)
+
+
+def add_photographs(parser: argparse.ArgumentParser, **options) -> None:
+    """The flags that `photographs` reads."""
+    parser.add_argument("data_path", help="photographs to train on: a folder, or a name such as clothes", **options)
+    parser.add_argument("--test-path", help="photographs to compare with (default: the test split)")
+    parser.add_argument("--img-size", type=int, default=64)
 
 
 def config_of(settings: dict, data: ImageSet) -> TrainConfig:
@@ -78,8 +93,7 @@ def sampled(trainer: Trainer, n: int) -> np.ndarray:
 def measured(args: argparse.Namespace) -> dict:
     """One row."""
     settings = json.loads(args.settings)
-    data = load_images(args.data_path, args.img_size)
-    real = load_images(args.test_path, args.img_size)
+    data, real = photographs(args)
     trainer, used = trained(config_of(settings, data), data, args.seconds, args.precision)
     images = sampled(trainer, SAMPLES)
     if args.pictures:
@@ -119,10 +133,8 @@ def as_table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_path", nargs="?", help="photographs to train on")
-    parser.add_argument("--test-path", help="photographs to compare with")
+    add_photographs(parser, nargs="?")
     parser.add_argument("--name", default="photographs", help="of the data set, and behind a colon of the run")
-    parser.add_argument("--img-size", type=int, default=64)
     parser.add_argument("--settings", default="{}", help="JSON, beside the preset")
     parser.add_argument("--seconds", type=float, default=600, help="of one CPU")
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))

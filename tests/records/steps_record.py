@@ -1,6 +1,6 @@
 """How many sampling steps are enough: KID of each sampler by its number of steps, for one trained model.
 
-python tests/records/steps_record.py MODEL --test-path PHOTOGRAPHS [--n 280] [--steps 5 10 20 50 250 1000]
+python tests/records/steps_record.py MODEL PHOTOGRAPHS [--n 280] [--steps 5 10 20 50 250 1000]
 
 The same noise and labels everywhere; no guidance. All samplers approach the same distribution, so that what more steps would bring is seen in a
 line; what the network can't draw is in all of them.
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recipe_record import add_photographs, photographs
 from tqdm import tqdm
 
 from ddpm_utils.choices import SAMPLERS
 from ddpm_utils.data.images import to_uint8
-from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.distribution_metrics import kid
 from ddpm_utils.evaluation.features import efficientnet_features
 from ddpm_utils.generate import generate, labels_in_rows, start_noise
@@ -44,7 +44,7 @@ def drawn(model: Model, n: int, sampler: str, steps: int, precision: str) -> np.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--test-path", required=True, help="photographs to compare with")
+    add_photographs(parser)
     parser.add_argument("--n", type=int, default=280, help="samples")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50, 250, 1000])
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
@@ -52,7 +52,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model(find_weights(args.model, "generator"))
-    real = efficientnet_features(np.asarray(load_images(args.test_path, model.config.network.image_size).images))
+    args.img_size = model.config.network.image_size
+    real = efficientnet_features(np.asarray(photographs(args)[1].images))
     lines = ["| sampler | " + " | ".join(map(str, args.steps)) + " |", "|---" * (1 + len(args.steps)) + "|"]
     for sampler in SAMPLERS:
         values = [kid(real, efficientnet_features(drawn(model, args.n, sampler, steps, args.precision))).mean for steps in args.steps]

@@ -106,6 +106,16 @@ def test_test_images_have_boxes_without_labels_unless_these_were_published_too(r
     assert "no labels" in capsys.readouterr().out
 
 
+def test_what_a_devkit_lacks_can_be_put_beside_it(root, photographs, tmp_path):
+    write_cars(root, photographs, names=["Lada Niva 1990", *NAMES[1:]])
+    assert "pass --labels model" in refusal(root, size=8, reading=Reading(labels="body"))
+    assert len(load_images(root, size=8, reading=Reading(labels="model")).classes) == 4
+    kept = (root / "devkit" / "cars_meta.mat").rename(tmp_path / "cars_meta.mat")
+    assert f"put it into {str(root)!r}" in refusal(root, size=8)
+    kept.rename(root / "cars_meta.mat")
+    assert len(load_images(root, size=8).classes) == 4
+
+
 def test_a_devkit_that_does_not_fit_its_images_is_refused_in_a_sentence(root, photographs):
     write_cars(root, photographs, classes=(1, 2, 3, 5))
     assert "classes up to 5" in refusal(root)

@@ -24,6 +24,7 @@ from ddpm_utils.training import session
 from ddpm_utils.training.checkpoints import list_states, save_rotated
 from ddpm_utils.training.limits import Stopper, disk_bytes, state_bytes
 from ddpm_utils.training.options import SessionOptions
+from ddpm_utils.training.run_folder import check_folder
 from ddpm_utils.training.session import train
 from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.trainer import Trainer
@@ -310,7 +311,7 @@ def test_a_folder_where_a_run_is_going_on_is_refused_until_that_one_is_dead(tmp_
 def test_of_two_that_start_together_the_second_is_refused_when_its_images_are_ready(tmp_path, digits):
     """Both have looked at the folder while it was free."""
     options = SessionOptions(out=tmp_path)
-    session.check_folder(options, "model.safetensors")
+    check_folder(options, "model.safetensors")
     with locked(tmp_path), pytest.raises(InputError, match=f"in use by process {os.getpid()} "):
         train(GenerationTask(CONFIG), digits, options)
     assert not list(tmp_path.iterdir())
@@ -320,10 +321,10 @@ def test_of_several_processes_the_first_looks_for_all(tmp_path, monkeypatch):
     options = SessionOptions(out=tmp_path / "out", resume=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    session.check_folder(options, "model.safetensors")
+    check_folder(options, "model.safetensors")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(InputError, match="no state to resume from"):
-        session.check_folder(options, "model.safetensors")
+        check_folder(options, "model.safetensors")
 
 
 def test_a_finished_run_is_neither_overwritten_nor_shortened(tmp_path, capsys):
