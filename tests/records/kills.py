@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,11 +93,16 @@ def start(words: list[str], log: Path) -> int:
     """Fork a process that runs a command; returns its id."""
     child = os.fork()
     if child == 0:
-        with open(log, "a") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        code = command_line(words)
-        sys.stdout.flush()
+        code = 1
+        try:  # whatever happens, the child must not go on as this program
+            with open(log, "a") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            code = command_line(words)
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         os._exit(code)
     return child
 

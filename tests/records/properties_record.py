@@ -25,8 +25,9 @@ class Count:
         """hypothesis leaves its figures, in words, at the test."""
         yield
         if call.when == "call" and (said := getattr(item, "hypothesis_statistics", "")):
-            found = re.findall(r"(\d+) passing examples, (\d+) failing examples, (\d+) invalid examples", said)
-            self.cases[item.name] = tuple(sum(map(int, column)) for column in zip(*found, strict=True)) or (0, 0, 0)
+            found = re.findall(r"(\d+) passing, (\d+) failing, and (\d+) invalid", said)
+            assert found, f"hypothesis words its figures in another way by now: {said}"
+            self.cases[item.name] = tuple(sum(map(int, column)) for column in zip(*found, strict=True))
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Embedded sets, and folders of real photographs laid out as people have them, also broken, empty, missing or out of reach."""
 
 import itertools
+from types import SimpleNamespace
 
 import kagglehub
 import numpy as np
