@@ -77,14 +77,15 @@ faults: $(VENV)/installed
 
 # Kill every command that writes; damage every kind of file that is read back. Both write a table of their name in tests/records/.
 kills: $(VENV)/installed
-	$(BIN)/python tests/records/kills.py --kills 20 --record tests/records/kills.md
+	$(BIN)/python tests/records/kills.py --kills 5 --record tests/records/kills.md
 
 flips: $(VENV)/installed
-	$(BIN)/python tests/records/flips.py --flips 200 --cuts 40 --record tests/records/flips.md
+	$(BIN)/python tests/records/flips.py --flips 120 --cuts 20 --record tests/records/flips.md
 
-# The properties of tests/properties with 20 times as many cases, others each time; writes tests/records/properties.md.
+# The properties of tests/properties with 20 times as many cases, others each time (TIMES=2: twice as many); writes tests/records/properties.md.
+TIMES ?= 20
 fuzz: $(VENV)/installed
-	$(BIN)/python tests/records/properties_record.py --times 20 --record tests/records/properties.md
+	$(BIN)/python tests/records/properties_record.py --times $(TIMES) --record tests/records/properties.md
 
 # Chains of sessions on an emulated Kaggle, with the real client and kills of every kind; writes tests/records/kaggle.md.
 kaggle-record: $(VENV)/installed

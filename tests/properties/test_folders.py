@@ -73,7 +73,7 @@ def has_room(path: Path) -> bool:
         return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
+    except OSError:  # a file is in the way, or a link in a circle
         return False
     return not os.path.lexists(path)
 
