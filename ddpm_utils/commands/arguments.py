@@ -104,9 +104,9 @@ def add_target_path(parser) -> None:
     parser.add_argument("--target-path", help="folder of the retouched images, if --data-path holds the untouched ones alone")
 
 
-def add_multipliers(parser) -> None:
+def add_multipliers(parser, usual: str = "1 2 2 2") -> None:
     parser.add_argument(
-        "--multipliers", type=int, nargs="+", help="times width at each level (default 1 2 2 2, or as often as the size halves)"
+        "--multipliers", type=int, nargs="+", help=f"times width at each level (default {usual}, or as often as the size halves)"
     )
 
 

@@ -15,6 +15,14 @@ from ddpm_utils.data.reading import Reading
 from ddpm_utils.errors import InputError
 from ddpm_utils.unet_config import UNetConfig
 
+USUAL = {  # in the help: what training/preset.py takes, and runs on pairs, which have no preset
+    "prediction": "x0; with --form eps",
+    "batch_size": "32, or all images; with --form 64",
+    "lr": "0.0012; with --form 0.0002",
+    "warmup": "200, or a twentieth of a short run; with --form 500",
+    "blocks": "1; with --form 2",
+    "patch": "up to 4, so that 16 a side are left; with --form 1",
+}
 SHAPE = ("multipliers", "attention", "width", "blocks", "patch", "dropout")  # of the network, as far as flags decide it
 
 
@@ -36,18 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     process = parser.add_argument_group("diffusion")
     names = ("timesteps", "schedule", "zero_terminal_snr", "prediction", "loss", "weighting", "label_dropout")
-    arguments.add_fields(process, Generation, *names)
+    arguments.add_fields(process, Generation, *names, **USUAL)
 
     pairs = parser.add_argument_group("pairs of images, to retouch instead of to generate")
     pairs.add_argument("--form", type=form_named, choices=FORMS, help="how the network retouches (default: it generates images from noise)")
     arguments.add_target_path(pairs)
     arguments.add_fields(pairs, Restoration, "kappa", "first_step_share", "mask_weight")
 
-    network = parser.add_argument_group("network; one that fits the images, unless anything of it is said")
-    arguments.add_multipliers(network)
-    network.add_argument("--attention", type=int, nargs="*", help="resolutions with self-attention (default 16, or else the coarsest)")
-    arguments.add_fields(network, UNetConfig, "width", "blocks", "patch", "dropout")
-    arguments.add_optimisation(parser)
+    network = parser.add_argument_group("network; what isn't said fits the images (training/preset.py)")
+    arguments.add_multipliers(network, "1 2 2; with --form 1 2 2 2")
+    network.add_argument(
+        "--attention", type=int, nargs="*", help="resolutions with self-attention (default the first from 8 on; with --form none)"
+    )
+    arguments.add_fields(network, UNetConfig, "width", "blocks", "patch", "dropout", **USUAL)
+    arguments.add_optimisation(parser, **USUAL)
 
 
 def form_named(name: str) -> str:
@@ -96,12 +106,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def usual_settings(args: argparse.Namespace, size: int, images: int) -> dict[str, Any]:
-    """What is taken where nothing is said, for so many images of `size` pixels; a network is taken as a whole or not at all."""
+    """What is taken where nothing is said, for so many images of `size` pixels."""
     from ddpm_utils.training.preset import preset
 
     if args.form:
         return {}
-    return preset(size, images, epochs=args.epochs, batch_size=args.batch_size, network=not arguments.given(args, UNetConfig))
+    return preset(size, images, epochs=args.epochs, batch_size=args.batch_size, patch=args.patch)
 
 
 def of_run(run: TrainConfig) -> dict[str, Any]:

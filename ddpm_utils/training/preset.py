@@ -10,25 +10,26 @@ from ddpm_utils.config import TrainConfig
 GRID, PATCH = 16, 4  # larger images are folded into patches of at most 4 pixels a side, down to 16 of them a side
 WIDTHS = (1, 2, 2)  # multipliers, as many as the grid can be halved
 ATTENTION = 8  # from this resolution on
-WARMUP_SHARE = 20  # the learning rate rises over at most 1/20 of a run
+BATCH = 32
+WARMUP, WARMUP_SHARE = 200, 20  # the learning rate rises over so many steps, and over at most 1/20 of a run
 # images to be trained on, counting repeats, before samples look like the data, by channels: digits and the like, photographs
 ENOUGH = {1: 50_000, 3: 400_000}
 
 
-def preset(size: int, images: int, *, epochs: int | None = None, batch_size: int | None = None, network: bool = True) -> dict[str, Any]:
+def preset(size: int, images: int, *, epochs: int | None = None, batch_size: int | None = None, patch: int | None = None) -> dict[str, Any]:
     """Fields of TrainConfig, Generation and UNetConfig for so many images of `size` pixels.
 
-    epochs, batch_size: what was chosen already. network: False where the network was, whose pace isn't known then.
+    epochs, batch_size, patch: what was chosen already, if it was.
     """
-    taken = {"prediction": "x0"} | (network_preset(size) if network else {})
-    taken["batch_size"] = batch_size or min(taken.get("batch_size", TrainConfig.batch_size), max(1, images))
-    steps = (epochs or TrainConfig.epochs) * (images // taken["batch_size"])
-    return {**taken, "warmup": min(TrainConfig.warmup, steps // WARMUP_SHARE)}
+    batch_size = batch_size or min(BATCH, max(1, images))
+    steps = (epochs or TrainConfig.epochs) * (images // batch_size)
+    pace = {"batch_size": batch_size, "lr": 1.2e-3, "warmup": min(WARMUP, steps // WARMUP_SHARE)}
+    return {"prediction": "x0", **network_preset(size, patch), **pace}
 
 
-def network_preset(size: int) -> dict[str, Any]:
-    """A network for images of `size` pixels, and the pace at which it learns best."""
-    patch = max(p for p in range(1, PATCH + 1) if size % p == 0 and (p == 1 or size // p >= GRID))
+def network_preset(size: int, patch: int | None = None) -> dict[str, Any]:
+    """The shape of a network for images of `size` pixels."""
+    patch = patch or max(p for p in range(1, PATCH + 1) if size % p == 0 and (p == 1 or size // p >= GRID))
     grid = size // patch
     levels = [level for level in range(len(WIDTHS)) if grid % 2**level == 0]
     resolutions = [grid >> level for level in levels]
@@ -38,8 +39,6 @@ def network_preset(size: int) -> dict[str, Any]:
         "multipliers": WIDTHS[: len(levels)],
         "blocks": 1,
         "attention": (next((r for r in resolutions if r <= ATTENTION), resolutions[-1]),),
-        "batch_size": 32,
-        "lr": 1.2e-3,
     }
 
 

@@ -83,7 +83,7 @@ def test_retouching_models_generate_nothing_and_say_what_to_do(first, tmp_path, 
 
 # --- what is taken where nothing is said ---
 
-TINY_NETWORK = ["--width", "8", "--multipliers", "1", "2", "--blocks", "1", "--patch", "4"]
+TINY_NETWORK = ["--width", "8", "--multipliers", "1", "2", "--blocks", "1", "--attention", "--patch", "4"]
 QUICK = ["--device", "cpu", "--precision", "fp32", "--sample-every", "0"]
 
 
