@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         faulthandler.enable()  # a file that is cut while it is mapped into memory ends the process without a word of Python's
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8, or have letters that a terminal lacks
+    # Pillow says so five times for one file, whose pixels are whole, and of whose tags it takes what can be read.
+    warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
     args = build_parser(words[:1]).parse_args([_with_hyphens(word) for word in words])
     try:
         code = args.run(args) or 0

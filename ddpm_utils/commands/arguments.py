@@ -40,6 +40,14 @@ def flag_of(field: Field) -> str:
     return field.metadata.get("flag") or f"--{field.name.replace('_', '-')}"
 
 
+def words_of(field: Field, value: Any) -> list[str]:
+    """What one types to give a field this value."""
+    flag = flag_of(field)
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    return [flag, *map(str, value if isinstance(value, tuple) else (value,))]
+
+
 def _reading(hint: Any, field: Field, default: Any) -> dict[str, Any]:
     """How argparse reads a value of this type."""
     if get_origin(hint) is types.UnionType:

@@ -103,6 +103,9 @@ def retouch_one(job: Job, model: "Model", settings: RetouchSettings) -> str:
 
 def single_job(args: argparse.Namespace) -> Job:
     """One photograph into one file; an --out that is a folder gets the photograph's name."""
+    from ddpm_utils.restoration.photos import check_ending
+
+    check_ending(args.photograph)
     out = args.out / args.photograph.name if args.out.is_dir() else args.out
     if out.suffix.lower() != args.photograph.suffix.lower():
         raise InputError(f"the result has the kind of its source, so --out must end in {args.photograph.suffix!r}, got {str(out)!r}")

@@ -5,6 +5,7 @@ model.safetensors (to sample from), loss.png, samples/, and status.json, which s
 """
 
 import argparse
+import shlex
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -87,9 +88,9 @@ def run(args: argparse.Namespace) -> int:
     before = run_to_resume(options)
     model = model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
     usual, whose = usual_settings(args, data.size, len(data)), "training/preset.py"
-    if model and getattr(model.config.task, "form", None) == args.form:
+    if model and is_of_form(model.config, args.form):
         usual, whose = usual | of_network(model.config), f"{whose}, {args.start_from}"
-    if before:
+    if before and is_of_form(before, args.form):  # else the state refuses to be gone on with
         usual, whose = of_run(before), "the run to be resumed"
     config, start = replace(settings(args, usual), network=network_for(args, data, usual)), None
     if model:
@@ -114,6 +115,11 @@ def usual_settings(args: argparse.Namespace, size: int, images: int) -> dict[str
     return preset(size, images, epochs=args.epochs, batch_size=args.batch_size, patch=args.patch)
 
 
+def is_of_form(run: TrainConfig, form: str | None) -> bool:
+    """Whether a run is on pairs in this form, or on single images for None."""
+    return getattr(run.task, "form", None) == form
+
+
 def of_run(run: TrainConfig) -> dict[str, Any]:
     """The settings of a run that goes on, by the names of their flags."""
     own = {field.name for field in fields(TrainConfig)} - {"network", "task", "start", "fit"}
@@ -127,9 +133,10 @@ def of_network(run: TrainConfig) -> dict[str, Any]:
 
 def in_words(args: argparse.Namespace, usual: dict[str, Any]) -> str:
     """The flags that would say what is taken without them."""
-    known = {field.name: field for cls in (TrainConfig, Generation, Restoration, UNetConfig) for field in fields(cls)}
+    classes = (TrainConfig, Restoration if args.form else Generation, UNetConfig)
+    known = {field.name: field for cls in classes for field in fields(cls)}
     taken = {name: value for name, value in usual.items() if getattr(args, name, 0) is None and value != known[name].default}
-    return " ".join(f"{arguments.flag_of(known[name])} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in taken.items())
+    return shlex.join(word for name, value in taken.items() for word in arguments.words_of(known[name], value))
 
 
 def settings(args: argparse.Namespace, usual: dict[str, Any]) -> TrainConfig:

@@ -31,13 +31,18 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
 # --- reading ---
 
 
-def read_photograph(path: Path) -> Photograph:
-    """Read a photograph. Raises InputError, with one sentence, for all that can't be read, or not be written again without a loss."""
-    path = Path(path)
+def check_ending(path: Path) -> None:
+    """Refuse what isn't named like a photograph that can be retouched."""
     if path.suffix.lower() in ADVICE:
         raise InputError(f"{str(path)!r} is of a kind that can't be retouched; convert it to JPEG first, at its best quality")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{str(path)!r} is no photograph that can be retouched; they end in {', '.join(sorted(ENDINGS))}")
+
+
+def read_photograph(path: Path) -> Photograph:
+    """Read a photograph. Raises InputError, with one sentence, for all that can't be read, or not be written again without a loss."""
+    path = Path(path)
+    check_ending(path)
     if not path.is_file():
         raise InputError(f"there is no photograph {str(path)!r}; check the name")
     if path.stat().st_size == 0:

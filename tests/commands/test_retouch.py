@@ -293,3 +293,17 @@ def test_24_megapixels_take_less_than_2_gigabytes(model, tmp_path):
     assert memory < 2
     with Image.open(tmp_path / "out.jpg") as after:
         assert after.size == (6000, 4000)
+
+
+def test_a_kind_that_cannot_be_retouched_is_named_before_the_name_of_its_result(tmp_path, capsys):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"0000ftypheic")
+    assert main(["retouch", str(tmp_path / "IMG_1.HEIC"), "--out", str(tmp_path / "x.jpg")]) == 2
+    assert "convert it to JPEG first" in capsys.readouterr().err
+
+
+def test_damaged_tags_of_a_photograph_cost_no_warnings(tmp_path, photographs, recwarn, capsys):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"  # five entries are announced, one is there
+    Image.fromarray(photographs[0]).save(tmp_path / "a.jpg", exif=exif)
+    assert main(["retouch", str(tmp_path / "a.jpg"), "--out", str(tmp_path / "b.jpg"), "--device", "cpu"]) == 0
+    assert [str(warning.message) for warning in recwarn] == []
+    assert capsys.readouterr().err == ""

@@ -127,6 +127,24 @@ def test_a_run_is_resumed_by_its_own_settings_where_nothing_is_said(pictures, tm
     assert "its flip is False, this run's is True" in capsys.readouterr().err
 
 
+def test_a_run_is_not_resumed_in_another_form(pictures, tmp_path, first, capsys):
+    begin = ["train", "--data-path", pictures, "--img-size", 16, "--epochs", 1, *TINY_NETWORK, *QUICK]
+    assert run(*begin, "--out", tmp_path / "run") == 0
+    assert run("train", *TINY, "--out", tmp_path / "run", "--resume") == 2
+    assert "another run: its kind is 'generation'" in capsys.readouterr().err
+
+
+def test_what_is_taken_is_said_in_words_that_say_it(pictures, tmp_path, capsys):
+    begin = ["train", "--data-path", pictures, "--img-size", 16, *QUICK]
+    words = ["--prediction", "v", "--zero-terminal-snr", "--no-flip", "--ema-sigmas", 0.1, 0.05, "--epochs", 2]
+    assert run(*begin, *words, *TINY_NETWORK, "--out", tmp_path / "run", "--max-epochs", 1) == 0
+    capsys.readouterr()
+    assert run(*begin, "--out", tmp_path / "run", "--resume") == 0
+    said = capsys.readouterr().out.partition("where nothing is said: ")[2].partition(" (the run to be resumed)")[0]
+    assert run(*begin, *shlex.split(said), "--out", tmp_path / "again") == 0
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (tmp_path / "run" / "model.safetensors").read_bytes()
+
+
 def test_a_run_that_starts_from_a_model_takes_its_network_and_what_it_predicts(pictures, tmp_path):
     begin = ["train", "--data-path", pictures, "--img-size", 16, "--epochs", 1, *QUICK]
     assert run(*begin, "--prediction", "v", "--schedule", "linear", *TINY_NETWORK, "--out", tmp_path / "first") == 0
