@@ -184,7 +184,9 @@ def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetCo
 def check_start(name: str, start: TrainConfig, config: TrainConfig) -> None:
     """InputError where the network or the task of a model to start from differ from the run's."""
     theirs = replace(start.network, image_size=config.network.image_size, attention=config.network.attention)
-    for what, mine, other in (("network", config.network, theirs), ("task", task_in_words(config), task_in_words(start))):
+    unlike = [one.name for one in fields(UNetConfig) if getattr(theirs, one.name) != getattr(config.network, one.name)]
+    networks = ("of " + ", ".join(f"{field}={getattr(network, field)}" for field in unlike) for network in (config.network, theirs))
+    for what, mine, other in (("network", *networks), ("task", task_in_words(config), task_in_words(start))):
         if mine != other:
             raise InputError(f"--start-from {name}: its {what} is {other}, this run's is {mine}; use the flags that it was trained with")
 

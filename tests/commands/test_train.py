@@ -62,7 +62,7 @@ def test_a_run_that_started_from_a_model_resumes_to_the_same_bytes_and_only_with
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--width", 16], "its network is"),
+        (["--width", 16], "its network is of width=8, groups=8, this run's is of width=16, groups=16;"),
         (["--form", "palette"], "its task is restoration by resshift"),
         (["--start-from", "nothing.safetensors"], "there is no model file"),
         (["--start-from", "nothing"], "no shipped model 'nothing'; those shipped are retouch; train one"),

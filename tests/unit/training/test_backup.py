@@ -164,7 +164,7 @@ def test_a_copy_that_got_ahead_during_a_session_is_left_alone_and_said_aloud(tmp
     shutil.copytree(out, old)
     train(out, "--copy-to", drive, "--resume")
     before = contents(drive)
-    monkeypatch.setattr("ddpm_utils.training.session.check_copy", lambda *_: None)  # as if it came between
+    monkeypatch.setattr("ddpm_utils.training.run_folder.check_copy", lambda *_: None)  # as if it came between
     assert train(old, "--copy-to", drive, "--max-epochs", 1, "--resume") == 0
     assert f"WARNING: the copy in {drive} is not up to date ('{drive}' holds step 12 of this run" in capsys.readouterr().out
     assert contents(drive) == before
