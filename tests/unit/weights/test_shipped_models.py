@@ -18,7 +18,10 @@ from ddpm_utils.training.tasks.classification import hold_out
 NAMES = sorted(
     path.stem for path in SHIPPED.glob("*.safetensors") if not path.stem.startswith("toy-cars-")
 )  # controls: test_shipped_controls.py
-MAKERS = {"train": (load_model, train.settings), "train-classifier": (load_classifier, train_classifier.settings)}
+MAKERS = {
+    "train": (load_model, lambda args: train.settings(args, train.usual_settings(args, size=28, images=5000))),
+    "train-classifier": (load_classifier, train_classifier.settings),
+}
 
 
 def test_shipped_models_take_no_more_than_4_mb_and_the_retoucher_12():
