@@ -123,7 +123,7 @@ def test_what_a_sentence_says_to_do_works(workshop, tmp_path, monkeypatch, capsy
 
 # --- all of them ---
 
-RESOURCES = "tests/commands/test_resources.py"
+NO_HOME = "tests/commands/test_resources.py::test_without_a_home_the_cache_and_a_tilde_are_told_and_all_else_works"
 SETS = "tests/unit/data/test_published_sets.py"
 SOUND, CHECK = "tests/unit/training/test_soundness.py", "tests/unit/training/test_checkpoints.py"
 BACKUP, FILES, STARTS = (f"tests/unit/{name}.py" for name in ("training/test_backup", "runtime/test_files", "training/test_starts"))
@@ -138,8 +138,8 @@ ELSEWHERE = {  # words of a sentence: the test that does what it says
     "extra_channels=1 is for paired training": "tests/unit/test_unet.py::test_extra_channels_are_output_channels_in_diffusers",
     "'cars_train_annos.mat' needs 'cars_meta.mat' beside it": f"{SETS}::test_what_a_devkit_lacks_can_be_put_beside_it",
     "no body is known of 'Lada Niva 1990'; pass --labels model": f"{SETS}::test_what_a_devkit_lacks_can_be_put_beside_it",
-    "there is no home folder to keep decoded images in; set DDPM_CACHE": f"{RESOURCES}::test_without_a_home_the_cache_and_a_tilde_are_told_and_all_else_works",
-    "there is no home folder for '~/x'; write the whole path": f"{RESOURCES}::test_without_a_home_the_cache_and_a_tilde_are_told_and_all_else_works",
+    "there is no home folder to keep decoded images in; set DDPM_CACHE": NO_HOME,
+    "there is no home folder for '~/x'; write the whole path": NO_HOME,
     "holds no state, and nothing else tells its step: ": f"{BACKUP}::test_an_older_run_never_replaces_the_later_steps_of_its_copy",
     "only a diffusers UNet2DModel can be converted": "tests/unit/test_unet.py::test_hos_network_from_diffusers_gives_equal_outputs",
 }
