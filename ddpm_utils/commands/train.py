@@ -163,7 +163,7 @@ def only_of(cls: type, other: type) -> set[str]:
 def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetConfig:
     """The network that these arguments and images ask for."""
     chosen = arguments.given(args, UNetConfig, **usual)
-    patch = chosen.get("patch", 1)
+    patch = max(1, chosen.get("patch", 1))  # UNetConfig refuses smaller ones
     multipliers = chosen.pop("multipliers", None) or arguments.default_multipliers(data.size // patch)
     resolutions = [data.size // patch >> level for level in range(len(multipliers))]
     if args.attention is None and not set(chosen.get("attention", (0,))) <= set(resolutions):

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from cases import cases
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -114,6 +114,8 @@ def assert_settled_or_refused(words: list[str], settled: list[TrainConfig]) -> N
 
 @cases(150)
 @given(st.sampled_from(("digits", "images", "pairs", "nowhere", "")), commands("train"))
+@example("pairs", ["--img-size", "8", "--patch", "0"])
+@example("digits", ["--img-size", "8", "--width", "8", "--start-from", "digits"])
 def test_flags_of_train(folders, settled, data, words):
     with TemporaryDirectory() as out, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DDPM_CACHE", str(folders / "cache"))
