@@ -104,7 +104,8 @@ def records_up_to(log: Path, step: int, every: int) -> tuple[list[dict], str]:
     content = log.read_bytes() if log.exists() else b""
     found = [record_of(line, b'"crc32"' in content) for line in content.splitlines()]
     records = [record for record in found if record and record["step"] <= step]
-    damaged, last = found.count({}), records[-1]["step"] if records else 0
+    *_, before, last = 0, 0, *(record["step"] for record in records)
+    damaged, every = found.count({}), max(every, last - before)  # the run may have been logged less often so far
     lacks = [f"{damaged} of its lines are damaged and left out"] if damaged else []
     if last < step - step % every:
         lacks.append(f"the steps from {last + 1} to {step} aren't in it")

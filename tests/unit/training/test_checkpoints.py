@@ -8,7 +8,7 @@ import pytest
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.training.checkpoints import list_states, read_state, step_in
-from ddpm_utils.training.log import records_up_to
+from ddpm_utils.training.log import line_of, records_up_to
 
 TINY = [
     *("--data-path", "digits", "--img-size", "4", "--width", "8", "--multipliers", "1", "--blocks", "1", "--batch-size", "512"),
@@ -156,6 +156,13 @@ def test_a_flipped_bit_in_a_log_costs_at_most_its_lines_and_is_told(run, seed):
         (run / "log.jsonl").write_bytes(flipped)
         records, lacks = records_up_to(run / "log.jsonl", 9, 1)
         assert records == whole or (lacks and all(record in whole for record in records))
+
+
+def test_a_log_that_was_written_less_often_lacks_nothing(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(line_of({"step": step, "loss": 0.5, "quarters": [0.5] * 4}) + "\n" for step in (50, 100)))
+    assert records_up_to(log, 120, every=10)[1] == ""
+    assert "from 101 to 160" in records_up_to(log, 160, every=10)[1]
 
 
 def test_a_log_that_ends_before_its_state_is_told(run):
