@@ -24,11 +24,11 @@ def run(args: argparse.Namespace) -> None:
     from ddpm_utils.ema import gamma_of, reconstruct, reconstruction_weights
     from ddpm_utils.models import write_weights
 
-    if args.out:
-        check_writable(args.out)
     gamma_of(args.sigma)  # refuses impossible lengths before reading files
     if args.out and args.out.suffix != ".safetensors":
         raise InputError(f"--out must name a file that ends in .safetensors, got {str(args.out)!r}")
+    if args.out:
+        check_writable(args.out)
     paths = sorted((args.folder / "snapshots").glob("*-sigma-*.safetensors"))
     if len(paths) < 2:
         raise InputError(

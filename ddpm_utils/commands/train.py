@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.data.pair_folders import load_pairs
     from ddpm_utils.data.sources import load_images
     from ddpm_utils.models import weights_digest
-    from ddpm_utils.training.launch import join, launch, run_to_resume
+    from ddpm_utils.training.launch import join, launch, state_to_resume
     from ddpm_utils.training.run_folder import check_folder
     from ddpm_utils.training.starts import model_to_start_from
     from ddpm_utils.training.tasks.generation import GenerationTask
@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
     else:
         data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=arguments.reading_of(args))
-    before = run_to_resume(options)
+    resumed = state_to_resume(options)
+    before = TrainConfig.from_json(resumed["config"]) if resumed else None
     model = model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
     usual, whose = usual_settings(args, data.size, len(data)), "training/preset.py"
     if model and is_of_form(model.config, args.form):
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         said += f"\n{data.classes_in_words()}"
     if taken := in_words(args, usual):
         said += f"\nwhere nothing is said: {taken} ({whose})"
-    return launch(lambda: kind(config), data, options, compute, execution, said=said, start=start)
+    return launch(lambda: kind(config), data, options, compute, execution, said=said, start=start, resumed=resumed)
 
 
 def usual_settings(args: argparse.Namespace, size: int, images: int) -> dict[str, Any]:

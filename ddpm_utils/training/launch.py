@@ -6,7 +6,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ddpm_utils.config import TrainConfig
 from ddpm_utils.data.images import ImageSet
 from ddpm_utils.runtime.device import (
     Execution,
@@ -51,14 +50,18 @@ def launch(
     *,
     said: str,
     start: dict[str, Tensor] | None = None,
+    resumed: dict | None = None,
 ) -> int:
     """Train in one session; returns the exit code. said: a line about the data. start: weights to begin with.
 
+    resumed: what `state_to_resume` found, where it was asked already: a state takes its time to be read.
     make_task: makes a task of its own at each call, since what is timed to choose the precision must not be what is trained.
     """
     task = make_task()
     check_data(task, data)
-    precision, why = choose_precision(compute.precision, execution, options, lambda scratch: Trainer(make_task(), data, scratch))
+    if compute.precision == "auto":
+        resumed = resumed or state_to_resume(options)
+    precision, why = choose_precision(compute.precision, execution, resumed, lambda scratch: Trainer(make_task(), data, scratch))
     execution = replace(execution, precision=precision)
     if execution.is_first:
         processes = f", one of {execution.world_size} processes" if execution.world_size > 1 else ""
@@ -71,28 +74,24 @@ def launch(
 
 
 def state_to_resume(options: SessionOptions) -> dict | None:
-    """The contents of the state that the session begins with, if it goes on with a run."""
+    """ "config" and "execution" of the state that the session begins with, if it goes on with a run."""
     path = options.resume if isinstance(options.resume, Path) else next(iter(list_states(options.out)[-1:]), None)
     if not (options.resume and path):
         return None
     with offering_the_one_before(path):
-        return read_state(path)
+        state = read_state(path)
+    return {name: state[name] for name in ("config", "execution")}
 
 
-def run_to_resume(options: SessionOptions) -> TrainConfig | None:
-    """The run that the session goes on with, as its state describes it."""
-    return TrainConfig.from_json(state["config"]) if (state := state_to_resume(options)) else None
-
-
-def choose_precision(asked: str, execution: Execution, options: SessionOptions, trainer: Callable[[Execution], Trainer]) -> tuple[str, str]:
+def choose_precision(asked: str, execution: Execution, resumed: dict | None, trainer: Callable[[Execution], Trainer]) -> tuple[str, str]:
     """(precision, why): as asked, or with "auto" that of the state to be resumed, that of the GPU, or what this CPU is measured to gain from.
 
-    trainer: makes a scratch trainer of the run, to be timed.
+    resumed: what `state_to_resume` found. trainer: makes a scratch trainer of the run, to be timed.
     """
     if asked != "auto":
         return asked, "as asked"
-    if (state := state_to_resume(options)) and state["execution"]["device"] == execution.device_type:
-        return state["execution"]["precision"], "as the state was trained"
+    if resumed and resumed["execution"]["device"] == execution.device_type:
+        return resumed["execution"]["precision"], "as the state was trained"
     if execution.device_type != "cpu" or execution.world_size > 1:
         return precision_of(execution.device)
 

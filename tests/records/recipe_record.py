@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ddpm_utils.commands.arguments import groups_of
 from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.data.images import ImageSet, to_uint8
 from ddpm_utils.data.reading import Reading
@@ -28,6 +30,7 @@ from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.preset import preset
 from ddpm_utils.training.tasks.generation import GenerationTask
 from ddpm_utils.training.trainer import Trainer
+from ddpm_utils.unet import UNet
 from ddpm_utils.unet_config import UNetConfig
 
 SAMPLES, BATCH, STEPS = 280, 70, 20  # images, of DPM-Solver++
@@ -60,7 +63,7 @@ def config_of(settings: dict, data: ImageSet) -> TrainConfig:
         {k: v for k, v in known.items() if k in {f.name for f in fields(cls)}} for cls in (UNetConfig, Generation, TrainConfig)
     )
     width = network.get("width", UNetConfig.width)
-    shape = {"image_size": data.size, "channels": data.channels, "classes": len(data.classes) or None, "groups": min(32, width & -width)}
+    shape = {"image_size": data.size, "channels": data.channels, "classes": len(data.classes) or None, "groups": groups_of(width)}
     return TrainConfig(network=UNetConfig(**network, **shape), task=Generation(**task), **run, epochs=ENDLESS)
 
 
@@ -74,17 +77,22 @@ def trained(config: TrainConfig, data: ImageSet, seconds: float, precision: str)
 
 
 def sampled(trainer: Trainer, n: int) -> np.ndarray:
-    """Samples (n, H, W, C) of the averaged network, labels as often as in the training images, without guidance."""
+    """Samples (n, H, W, C) of the averaged network, labels as often as in the training images."""
     config, data = trainer.config, trainer.data
-    network, x_T = trainer.average_network(), start_noise(config, n, SEED)
-    label = None
-    if config.network.classes:
-        label = torch.from_numpy(np.sort(data.labels)[np.arange(n) * len(data) // n])
+    label = torch.from_numpy(np.sort(data.labels)[np.arange(n) * len(data) // n]) if config.network.classes else None
+    return drawn(trainer.average_network(), config, start_noise(config, n, SEED), label, trainer.execution)
+
+
+@torch.no_grad()
+def drawn(
+    network: UNet, config: TrainConfig, x_T: Tensor, label: Tensor | None, execution: Execution, *, sampler: str = "dpm", steps: int = STEPS
+) -> np.ndarray:
+    """Samples (n, H, W, C) from the noise x_T (n, C, H, W), a batch at a time, without guidance."""
     parts = []
-    for start in range(0, n, BATCH):
+    for start in range(0, len(x_T), BATCH):
         part = slice(start, start + BATCH)
-        with torch.no_grad(), trainer.execution.autocast():
-            for step in generate(network, config, x_T[part], None if label is None else label[part], "dpm", STEPS):
+        with execution.autocast():
+            for step in generate(network, config, x_T[part], None if label is None else label[part], sampler, steps, seed=(SEED, start)):
                 x0 = step.x
         parts.append(to_uint8(x0, config.mean, config.std))
     return np.concatenate(parts)

@@ -11,34 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from recipe_record import add_photographs, photographs
-from tqdm import tqdm
+from recipe_record import SEED, add_photographs, drawn, photographs
 
 from ddpm_utils.choices import SAMPLERS
-from ddpm_utils.data.images import to_uint8
 from ddpm_utils.evaluation.distribution_metrics import kid
 from ddpm_utils.evaluation.features import efficientnet_features
-from ddpm_utils.generate import generate, labels_in_rows, start_noise
-from ddpm_utils.models import Model, find_weights, load_model
+from ddpm_utils.generate import labels_in_rows, start_noise
+from ddpm_utils.models import find_weights, load_model
 from ddpm_utils.runtime.device import Execution
-
-BATCH = 70
-
-
-@torch.no_grad()
-def drawn(model: Model, n: int, sampler: str, steps: int, precision: str) -> np.ndarray:
-    """n samples (n, H, W, C), labels evenly."""
-    config, parts = model.config, []
-    x_T, classes = start_noise(config, n, 0), config.network.classes
-    label = labels_in_rows(n, classes) if classes else None
-    execution = Execution(torch.device("cpu"), precision)
-    for start in tqdm(range(0, n, BATCH), desc=f"{sampler} {steps}", leave=False, disable=None):
-        part = slice(start, start + BATCH)
-        with execution.autocast():
-            for step in generate(model.network, config, x_T[part], None if label is None else label[part], sampler, steps, seed=(0, start)):
-                x0 = step.x
-        parts.append(to_uint8(x0, config.mean, config.std))
-    return np.concatenate(parts)
 
 
 def main() -> None:
@@ -55,8 +35,12 @@ def main() -> None:
     args.img_size = model.config.network.image_size
     real = efficientnet_features(np.asarray(photographs(args)[1].images))
     lines = ["| sampler | " + " | ".join(map(str, args.steps)) + " |", "|---" * (1 + len(args.steps)) + "|"]
+    config, execution = model.config, Execution(torch.device("cpu"), args.precision)
+    x_T, classes = start_noise(config, args.n, SEED), config.network.classes
+    label = labels_in_rows(args.n, classes) if classes else None
     for sampler in SAMPLERS:
-        values = [kid(real, efficientnet_features(drawn(model, args.n, sampler, steps, args.precision))).mean for steps in args.steps]
+        images = (drawn(model.network, config, x_T, label, execution, sampler=sampler, steps=steps) for steps in args.steps)
+        values = [kid(real, efficientnet_features(one)).mean for one in images]
         lines.append(f"| {sampler} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
         print(lines[-1], flush=True)
     lines.append(f"\nKID by steps, n = {len(real)} real and {args.n} generated.")
