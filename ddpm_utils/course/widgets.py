@@ -68,6 +68,16 @@ def show(figure, alt: str) -> None:
     _show_png(_png(figure), _checked_alt(alt))
 
 
+def animate(figures: list, alt: str, seconds: float = 0.12) -> None:
+    """Display matplotlib Figures of one size as a film that repeats, each for so many seconds: an animated PNG, which every browser plays."""
+    sheet, (width, height) = _stacked([_png(figure) for figure in figures])
+    small = sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)  # all frames share a palette
+    first, *others = [small.crop((0, i * height, width, (i + 1) * height)) for i in range(len(figures))]
+    buffer = io.BytesIO()
+    first.save(buffer, format="png", save_all=True, append_images=others, duration=1000 * seconds, loop=0, optimize=True)
+    _show_png(buffer.getvalue(), _checked_alt(alt))
+
+
 def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict] | None = None, frames: int = 13) -> None:
     """A live figure over sliders, with a question to answer by moving them.
 
@@ -119,11 +129,7 @@ def html_slider(render, states: list[dict], *, label: str, alt: str, names: list
     """
     names = names or [_named(state) for state in states]
     shots = [_draw(render, state) for state in states]
-    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png, _ in shots]
-    width, height = (max(p.size[i] for p in pictures) for i in (0, 1))
-    sheet = Image.new("RGB", (width, height * len(pictures)), "white")  # one below the other
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (0, i * height))
+    sheet, (width, height) = _stacked([png for png, _ in shots])
     texts = [f"{label} = {name}" + (f". {text}" if text else "") for name, (_, text) in zip(names, shots)]
     said = "".join(f"<li>{html.escape(t)}</li>" for t in texts)
     # Every handler finds its parts from the element itself: several sliders live on one page without names for them.
@@ -135,7 +141,7 @@ def html_slider(render, states: list[dict], *, label: str, alt: str, names: list
     return (
         f'<figure class="ddpm-slider" style="margin:1em 0"><div style="width:{width}px;height:{height}px;overflow:hidden;position:relative">'
         f'<img alt="{html.escape(_checked_alt(alt))}" style="position:absolute;left:0;top:0;max-width:none;margin:0" '
-        f'width="{width}" height="{height * len(pictures)}" src="data:image/png;base64,{_base64(_encode(sheet))}"></div>'
+        f'width="{width}" height="{sheet.height}" src="data:image/png;base64,{_base64(_encode(sheet))}"></div>'
         f'<label>{html.escape(label)} <input type="range" min="0" max="{len(states) - 1}" value="0" step="1" '
         f'aria-label="{html.escape(label)}" aria-valuetext="{html.escape(texts[0])}" style="width:{max(200, width - 120)}px" '
         f'oninput="{html.escape(move)}"></label><output aria-live="polite" style="display:block">{html.escape(texts[0])}</output>'
@@ -185,6 +191,16 @@ def _encode(picture: Image.Image) -> bytes:
     small = picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _stacked(pngs: list[bytes]) -> tuple[Image.Image, tuple[int, int]]:
+    """Pictures one below the other, and the size of the place that each of them has."""
+    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
+    width, height = (max(p.size[i] for p in pictures) for i in (0, 1))
+    sheet = Image.new("RGB", (width, height * len(pictures)), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (0, i * height))
+    return sheet, (width, height)
 
 
 def _beside(pngs: list[bytes], limit: int = 1000) -> bytes:

@@ -12,7 +12,7 @@ from PIL import Image
 from ddpm_utils.course import widgets
 from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, grade
 from ddpm_utils.course.profiles import by_profile, profile
-from ddpm_utils.course.widgets import Choice, Slider, explore, html_slider, show
+from ddpm_utils.course.widgets import Choice, Slider, animate, explore, html_slider, show
 from ddpm_utils.errors import InputError
 
 
@@ -50,6 +50,24 @@ def test_a_picture_needs_alt_text_and_says_it_twice(shown, capsys):
     for nothing in ("", "  ", None):
         with pytest.raises(InputError, match="alt must say"):
             show(drawing(1)[0], alt=nothing)
+
+
+def test_a_film_is_one_picture_that_moves_with_the_colours_of_its_frames(shown, capsys):
+    figures = []
+    for colour in ("red", "lime", "blue"):
+        figure = Figure(figsize=(1, 1), dpi=40, facecolor=colour)
+        figures.append(figure)
+    animate(figures, alt="A colour after the other.", seconds=0.2)
+    (data, keywords), *_ = shown
+    film = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert (film.n_frames, film.info["duration"], film.info["loop"]) == (3, 200, 0)
+    seen = []
+    for frame in range(3):
+        film.seek(frame)
+        seen.append(film.convert("RGB").getpixel((20, 20)))
+    assert seen == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert keywords["metadata"] == {"image/png": {"alt": "A colour after the other."}}
+    assert capsys.readouterr().out == "Figure: A colour after the other.\n"
 
 
 def test_explore_shows_a_question_widgets_and_a_filmstrip_with_its_numbers(shown, capsys):
