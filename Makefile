@@ -56,7 +56,7 @@ mutants: $(VENV)/installed
 
 # The course. lab: work through it. notebooks: execute all in place (or ONLY=notebooks/01_schedule_constants.ipynb). html: preview in build/html.
 lab: $(VENV)/installed
-	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_schedule_constants.ipynb
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/00_whole_thing.ipynb
 
 notebooks: $(VENV)/installed
 	DDPM_PROFILE=demo $(BIN)/python notebooks/tools/course.py run $(ONLY)
