@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from bare_python import bare_environment, bare_python
+from emulator import tiny
 from PIL import Image
 
 from ddpm_utils.__main__ import main as ddpm_utils
@@ -33,7 +34,7 @@ NOT_ON_KAGGLE = ("mlxtend", "kagglehub", "diffusers", "ipywidgets", "IPython", "
 SECRET = "5f0c1e-not-for-anyone"
 SMALL = {
     **{"device": "cpu", "precision": "fp32", "img-size": 8, "width": 8, "multipliers": [1], "blocks": 1, "batch-size": 4},
-    **{"timesteps": 20, "log-every": 1, "sample-every": 0, "warmup": 0},
+    **{"timesteps": 20, "log-every": 1, "sample-every": 0, "warmup": 0, "attention": [8]},
 }
 
 
@@ -44,7 +45,8 @@ def module(name):
     return made
 
 
-build = module("build")
+sys.path.insert(0, str(KAGGLE))
+build, outcomes = module("build"), module("outcomes")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +171,7 @@ def test_a_chain_over_all_mount_layouts_ends_in_the_bits_of_one_uninterrupted_ru
 
 
 def test_two_processes_share_a_session_on_pairs(python, tmp_path):
-    overrides = {"processes": 2, "img-size": 16, "patch": 1, "sample-every": 1}
+    overrides = {"processes": 2, "img-size": 16, "patch": 1, "attention": [], "sample-every": 1}
     session = Session(tmp_path, python, "wrinkle-removal", epochs=1, dataset="alice/pairs", layout=LAYOUTS[1], overrides=overrides)
     assert session.code == 0, session.err
     assert "one of 2 processes" in session.out
@@ -211,10 +213,11 @@ def test_images_that_training_refuses_end_the_session_at_once(python, tmp_path):
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(KAGGLE))
     kernel = module("kernel")
     kernel.INPUT, kernel.WORKING, kernel.RUN = tmp_path / "input", tmp_path / "working", tmp_path / "working" / "run"
-    kernel.JOB = build.load_job("ddpm-cars", overrides=SMALL) | {"dataset_sources": ["jessicali9530/stanford-cars-dataset"]}
+    kernel.JOB = build.load_job("ddpm-cars", overrides=SMALL) | {
+        **{"dataset_sources": ["jessicali9530/stanford-cars-dataset"], "resume": True}
+    }
     kernel.INPUT.mkdir()
     return kernel
 
@@ -286,25 +289,24 @@ def test_data_that_is_not_there_is_one_sentence_with_the_job_s_source(kernel):
 
 def test_hours_already_used_are_none_of_training_s(kernel, monkeypatch):
     monkeypatch.setattr(kernel, "STARTED", kernel.STARTED - 3600 * 2)
-    kernel.JOB |= {"resume": False, "max_hours": 3.0}
-    words = kernel.training_command(Path("data"), 0)
+    kernel.JOB |= {"max_hours": 3.0}
+    words = kernel.training_command(Path("data"), 0, resume=False)
     assert words[1:4] == ["-m", "ddpm_utils", "train"]
     assert 0.9 < float(words[words.index("--max-hours") + 1]) < 1
     kernel.JOB["max_hours"] = 2
     with pytest.raises(kernel.Refused, match="starting took"):
-        kernel.training_command(Path("data"), 0)
+        kernel.training_command(Path("data"), 0, resume=False)
 
 
 def test_every_gpu_gets_a_process(kernel):
-    kernel.JOB |= {"resume": False}
-    words = kernel.training_command(Path("data"), 2)
+    words = kernel.training_command(Path("data"), 2, resume=False)
     assert words[1:3] == ["-m", "torch.distributed.run"]
     assert words[words.index("--nproc-per-node") + 1] == "2"
 
 
 def test_a_session_without_the_gpu_that_it_needs_is_refused(kernel):
     kernel.JOB["train"]["device"] = "cuda"
-    with pytest.raises(kernel.Refused, match=r"no GPU; look at the accelerator"):
+    with pytest.raises(kernel.Refused, match=r"no GPU; verify your phone number"):
         kernel.check_machine(bare_environment())
 
 
@@ -344,7 +346,7 @@ def test_every_end_of_training_has_a_cause(kernel):
         about = {"status": status, "reason": "", "epoch": 0, "epochs": 4, "step": 0, "steps": 8}
         (kernel.RUN / "status.json").write_text(json.dumps(about))
         assert kernel.run_status(["Killed"])["cause"] == cause
-    assert set(kernel.CAUSE_OF.values()) == set(kernel.CAUSES)
+    assert set(outcomes.CAUSE_OF.values()) == set(outcomes.CAUSES)
     died = kernel.run_status(["Killed"])
     assert (died["status"], died["step"], died["epoch"], died["reason"]) == ("failed", 6, 3, "training died: Killed")
 
@@ -376,7 +378,7 @@ def test_the_same_input_gives_the_same_bytes_and_no_secret_gets_in(first, tmp_pa
 def test_a_kernel_holds_the_package_and_nothing_large(tmp_path):
     text = (build.build_job("ddpm-cars", "alice", tmp_path) / "kernel.py").read_text()
     assert len(text) < 500_000
-    archive = zipfile.ZipFile(io.BytesIO(build.package_bytes()))
+    archive = zipfile.ZipFile(io.BytesIO(module("carrier").package_bytes()))
     assert {"ddpm_utils/__main__.py", "ddpm_utils/commands/train.py"} <= set(archive.namelist())
     assert all(name.endswith(".py") for name in archive.namelist())
     assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}, "the time of the build shows in its bytes"
@@ -432,7 +434,7 @@ def test_the_chain_follows_what_is_trained_and_not_how_long_or_where():
         ({"overrides": {"data-path": "x"}}, "decided by the kernel"),
         ({"overrides": {"max_hours": "long"}}, "max_hours of job 'ddpm-cars' must be of type float, got 'long'"),
         ({"dataset": "cars"}, "OWNER/SLUG, got 'cars'"),
-        ({"job": "wrinkle-removal"}, "pass --dataset"),
+        ({"job": "wrinkle-removal", "overrides": {"drawn": ""}}, "pass --dataset"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_pushed(arguments, said, tmp_path):
@@ -496,3 +498,80 @@ def test_the_real_client_pushes_every_job_as_it_is(tmp_path):
         assert (sent["language"], sent["kernelType"], sent["isPrivate"], sent["enableGpu"]) == ("python", "script", True, True)
         assert (sent["enableInternet"], sent["machineShape"]) == (False, "NvidiaTeslaT4")
         assert (sent["datasetDataSources"], sent["kernelDataSources"]) == (["bob/some-data"], [f"alice/{job}"])
+
+
+# --- the folders as they stand ---
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_s_folder_holds_the_small_kernel_that_the_builder_makes(job):
+    folder = KAGGLE / job
+    text = (folder / "kernel.py").read_text()
+    assert text == build.small_kernel(job), "run: python kaggle/build.py kernels"
+    assert len(text) < 30_000
+    metadata = (folder / "kernel-metadata.json").read_text()
+    assert json.loads(metadata)["dataset_sources"][-1] == "OWNER/ddpm-utils"
+    assert metadata.count("OWNER") == 2, "what a user replaces"
+
+
+@pytest.mark.parametrize("job", [job for job in JOBS if job != "wrinkle-removal"])
+def test_a_job_of_many_hours_leaves_nothing_to_the_settings_for_a_few_minutes(job):
+    from ddpm_utils.commands.train import in_words, usual_settings
+
+    settings = build.load_job(job)
+    args = build.train_arguments(settings["train"], settings["epochs"])
+    assert in_words(args, usual_settings(args, args.img_size, settings["images"])) == ""
+
+
+def test_a_job_pushed_as_it_stands_finds_the_package_in_its_data_set_and_goes_on_from_its_own_output(start, tmp_path):
+    """Settings are made small; the folder, its metadata, the client and the data set are as they are for a user."""
+    course_notebooks = module("course_notebooks")
+    cars = tmp_path / "cars"
+    write_images(cars / "cars_train" / "cars_train", 8)
+    package = tmp_path / "package"
+    package.mkdir()
+    shutil.make_archive(str(package / "ddpm_utils"), "zip", course_notebooks.build_dataset("alice", tmp_path / "dataset") / "ddpm_utils")
+    data = {"jessicali9530/stanford-cars-dataset": cars, "alice/ddpm-utils": package}
+    kaggle = start(stand_in=None, datasets=data, layout="by owner")
+    folder = Path(shutil.copytree(KAGGLE / "ddpm-cars", tmp_path / "ddpm-cars"))
+    path = folder / "kernel-metadata.json"
+    path.write_text(path.read_text().replace("OWNER", "alice"))
+    job = build.built(folder)
+    small = {**job["train"], **SMALL, "accumulate": 1, "max-epochs": 1}
+    for sources in ([], ["alice/ddpm-cars"]):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"kernel_sources": sources}))
+        text = (KAGGLE / "ddpm-cars" / "kernel.py").read_text()
+        text = re.sub("^JOB = .*$", lambda _: f"JOB = { ({**job, 'train': small, 'epochs': 2})!r}", text, flags=re.M)
+        (folder / "kernel.py").write_text(text)
+        pushed = subprocess.run(
+            [str(Path(sys.executable).with_name("kaggle")), "kernels", "push", "-p", str(folder)],
+            **{"env": tiny.environment(kaggle, tmp_path), "capture_output": True, "text": True},
+        )
+        assert "successfully pushed" in pushed.stdout, pushed.stdout + pushed.stderr
+        kaggle.account.wait()
+    versions = kaggle.account.kernels["ddpm-cars"]
+    assert [v.status for v in versions] == ["COMPLETE"] * 2, [record["data"] for v in versions for record in v.sandbox.log]
+    ends = [json.loads((v.output / "status.json").read_text()) for v in versions]
+    assert [(end["status"], end["epoch"]) for end in ends] == [("stopped", 1), ("done", 2)]
+
+
+def test_without_a_data_set_wrinkle_removal_trains_on_pairs_that_it_draws(python, tmp_path):
+    overrides = {"img-size": 16, "patch": 1, "attention": [], "drawn": "wrinkles:8"}
+    session = Session(tmp_path, python, "wrinkle-removal", epochs=1, overrides=overrides)
+    assert session.code == 0, session.err
+    assert session.status["status"] == "done"
+    assert "8 pairs of 16 px" in session.out
+
+
+def test_the_owner_is_the_account_of_the_credentials_where_none_is_given(start, tmp_path, capsys):
+    start()
+    assert build.main(["ddpm-cars", "--out", str(tmp_path / "built")]) == 0
+    assert json.loads((tmp_path / "built" / "kernel-metadata.json").read_text())["id"] == "alice/ddpm-cars"
+    assert f"kaggle kernels push -p {tmp_path / 'built'}" in capsys.readouterr().out
+
+
+def test_a_kernel_that_is_too_large_for_kaggle_is_not_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SOURCE_BYTES", 1000)
+    with pytest.raises(InputError, match=r"the kernel has [\d,]+ bytes; Kaggle takes fewer than 1,000"):
+        build.build_job("ddpm-cars", "alice", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

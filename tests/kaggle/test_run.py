@@ -4,7 +4,6 @@ The first two tests execute real kernels. In the others, which are about the run
 place: the pushed text, the protocol, the rules and the runner are the real ones. The long form is tests/records/kaggle_record.py.
 """
 
-import contextlib
 import json
 import re
 import subprocess
@@ -13,57 +12,12 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-from emulator import Emulator, Limits, tiny
-from filelock import FileLock
-
-sys.path.insert(0, str(tiny.ROOT / "kaggle"))
-
 import build
 import chain
-import run
+import pytest
 from client import Kernel, download
-
-
-@pytest.fixture
-def job(tmp_path):
-    return tiny.make_job(tmp_path / "tiny-job")
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """start(limits=…, stand_in=…) -> an emulator to which this process's client talks. Nothing that it sees may hold the key."""
-    started = []
-    with contextlib.ExitStack() as servers:
-
-        def begin(**options) -> Emulator:
-            options = {"datasets": {tiny.DATASET: tiny.make_pictures(tmp_path / "pictures")}, "stand_in": tiny.STAND_IN} | options
-            kaggle = servers.enter_context(Emulator(tmp_path / "server", key=tiny.KEY, **options))
-            started.append(kaggle)
-            for name, value in kaggle.environment(tmp_path / "home").items():
-                monkeypatch.setenv(name, value)
-            monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
-            from kaggle.api.kaggle_api_extended import KaggleApi  # not earlier: its import looks for credentials
-
-            monkeypatch.setattr(KaggleApi, "args", ["--local", "--verbose"])  # the former is what an import under this environment makes
-            return kaggle
-
-        yield begin
-    assert [tiny.leaks(tiny.KEY, kaggle, tmp_path) for kaggle in started] == [[] for _ in started]
-
-
-@pytest.fixture
-def follow(job, tmp_path, capsys):
-    """follow(flag, …, code=…) -> what run.py said, in this process, before it ended with that code."""
-
-    def call(*flags, out="out", code=0) -> str:
-        ended = run.main([str(job), "--out", str(tmp_path / out), "--poll", "0.05", "--set", "max-epochs=40", *flags])
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        assert tiny.KEY not in said
-        return said
-
-    return call
+from emulator import Emulator, Limits, tiny
+from filelock import FileLock
 
 
 def statuses(kaggle: Emulator) -> list[str]:
@@ -105,13 +59,15 @@ def test_a_chain_that_lost_sessions_to_clock_disk_and_an_exception_ends_in_the_b
 def test_a_truncated_and_a_foreign_checkpoint_are_refused_before_training(start, follow):
     kaggle = start(stand_in=None)
     kaggle.account.faults = {2: {"prefix": "raise SystemExit(1)"}}
-    flags = ("--set", "max-epochs=1", "--epochs", "2", "--max-failures", "1")
-    follow(*flags, code=1)
+    flags = ("--set", "max-epochs=1", "--epochs", "2")
+    follow(*flags, "--max-failures", "1", code=1)
     output = kaggle.account.kernels["tiny-job"][0].output
     state = next((output / "run").glob("state-*.pt"))
     whole = state.read_bytes()
     state.write_bytes(whole[: len(whole) // 2])
-    assert f"/{state.name}' is missing or damaged" in follow(*flags, code=1)
+    said = follow(*flags, code=1)
+    assert f"/{state.name}' is missing or damaged" in said
+    assert "begin anew with --replace" in said
 
     state.write_bytes(whole)
     about = (output / "status.json").read_text()
@@ -278,7 +234,7 @@ def test_wrong_credentials_and_another_owner_are_refused(start, follow, monkeypa
     assert "the credentials are those of 'alice', --owner says 'bob'" in said
     monkeypatch.setenv("KAGGLE_KEY", "wrong")
     said = follow(code=1)
-    assert "HTTP 401" in said
+    assert "(HTTP 401)" in said
 
 
 def test_an_access_token_does_as_well_as_a_key(start, follow, monkeypatch):
@@ -419,9 +375,9 @@ def test_a_spent_week_ends_with_the_time_or_is_waited_for(start, follow):
 def test_a_dry_run_plans_sessions_hours_and_disk_and_needs_no_network(follow, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     said = follow("--dry-run", "--set", "max_hours=1.5", "--set", "session_hours=2", "--set", "max_disk_gb=19")
-    assert "100 epochs on NvidiaTeslaT4, about 120 s each" in said
-    assert re.search(r"\n +1 +1-36 +1\.\d\d +1 +0\.\d\d\n", said)
-    assert "4.2 GPU hours in 3 sessions and 1 weeks" in said
+    assert "100 epochs of 24 images on NvidiaTeslaT4" in said
+    assert re.search(r"\n +1 +1-100 +0\.\d\d +1 +0\.\d\d\n", said)
+    assert "GPU hours in 1 session" in said
     assert not (tmp_path / "out").exists()
 
 

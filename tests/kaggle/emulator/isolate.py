@@ -1,8 +1,8 @@
 """Take the network, and the right to write into its inputs, from a program, as far as this system permits; then become it.
 
-    python isolate.py NOTE INPUT PROGRAM [ARGUMENT …]
+    python isolate.py NOTE INPUT alone|internet PROGRAM [ARGUMENT …]
 
-NOTE is a JSON file that says what was achieved: {"network": "none" | "open", "inputs": "read-only" | "writable"}.
+"internet" leaves it the network. NOTE is a JSON file that says what was achieved: {"network": "none" | "open", "inputs": "read-only" | "writable"}.
 Linux namespaces do it; where they aren't permitted, the program runs without, and the note says so.
 """
 
@@ -25,12 +25,12 @@ def done(result: int) -> bool:
     return result == 0
 
 
-def own_namespaces() -> bool:
-    """Leave the network and the mounts of the others; as an ordinary user inside a user namespace."""
+def own_namespaces(network: int) -> bool:
+    """Leave the mounts of the others, and with NEWNET their network; as an ordinary user inside a user namespace."""
     if os.geteuid() == 0:
-        return done(libc.unshare(NEWNS | NEWNET))
+        return done(libc.unshare(NEWNS | network))
     user, group = os.getuid(), os.getgid()
-    if not done(libc.unshare(NEWUSER | NEWNS | NEWNET)):
+    if not done(libc.unshare(NEWUSER | NEWNS | network)):
         return False
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
@@ -55,11 +55,12 @@ def loopback_up() -> None:
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh", name, flags | IFF_UP))
 
 
-def main(note: str, inputs: str, *program: str) -> None:
-    alone = sys.platform == "linux" and own_namespaces()
+def main(note: str, inputs: str, network: str, *program: str) -> None:
+    own = sys.platform == "linux" and own_namespaces(0 if network == "internet" else NEWNET)
+    alone = own and network != "internet"
     if alone:
         loopback_up()
-    read_only = alone and mount_read_only(inputs)
+    read_only = own and mount_read_only(inputs)
     with open(note, "w") as file:
         json.dump({"network": "none" if alone else "open", "inputs": "read-only" if read_only else "writable"}, file)
     os.execv(program[0], program)
