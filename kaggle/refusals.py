@@ -11,7 +11,7 @@ from outcomes import REFUSED
 
 SETTINGS = "kaggle.com/settings"
 RENAME = 'write another name into "id" and "title" of kernel-metadata.json'
-ANEW = "begin anew with --replace, or bring the right output back"
+ANEW = "to begin anew, run the command with --replace and another --out"
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,15 @@ CODES = {  # HTTP statuses, where the words are none of these
     404: Way("check the owner's name and the name of the kernel"),
 }
 SESSIONS = {  # why a session refuses to train, by the words of outcomes.REFUSALS
-    "no gpu": Way(
-        f"verify your phone number at {SETTINGS} (without it Kaggle lends neither a GPU nor internet, and doesn't say so), "
-        "see that `kaggle quota` has GPU hours left, then run the same command again"
-    ),
+    "no gpu": Way(f"verify your phone number at {SETTINGS}, see that `kaggle quota` has GPU hours left, then run the same command again"),
     "machine": Way(again=True),
-    "no package": Way(
-        "upload it with `python kaggle/build.py dataset`, and name it in kernel-metadata.json; or build the kernel with build.py"
-    ),
+    "no package": Way("name it in kernel-metadata.json, or build the kernel with build.py, which puts the package inside"),
     "no data": Way("open the data set's page on Kaggle: its files have other names now, or it isn't the one that the job needs"),
     "no checkpoint": Way(again=True),
     "foreign checkpoint": Way(ANEW),
     "damaged checkpoint": Way(ANEW),
     "input": Way("change what it names, with --set or in job.toml, and run the command again"),
-    "no time": Way("raise max_hours with --set"),
+    "no time": Way("with --set, or in job.toml"),
 }
 
 

@@ -115,7 +115,8 @@ def check_machine(environment: dict[str, str]) -> int:
     gpus = looked["devices"].get("cuda", 0)
     if JOB["train"].get("device") == "cuda" and gpus == 0:
         raise Refused(
-            "no gpu", "this session has no GPU; verify your phone number in Kaggle's settings, then look at the kernel's accelerator"
+            "no gpu",
+            "this session has no GPU: Kaggle lends none without a verified phone number, and none once the week's hours are used up",
         )
     return gpus
 

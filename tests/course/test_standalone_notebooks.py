@@ -196,7 +196,7 @@ def test_the_notebook_for_colab_trains_and_goes_on_on_another_machine(tmp_path, 
         monkeypatch.chdir(machine)
         text = "\n\n".join(cells).replace("EPOCHS = by_profile(tiny=2", f"EPOCHS = by_profile(tiny={epochs}")
         exec(
-            compile(text.replace('Path.cwd() / "kept"', f"Path({str(tmp_path / 'drive')!r})"), "colab_train", "exec"),
+            compile(text.replace('Path.cwd() / "out" / "kept"', f"Path({str(tmp_path / 'drive')!r})"), "colab_train", "exec"),
             {"__name__": "__main__"},
         )
     said = capsys.readouterr().out

@@ -93,7 +93,11 @@ CASES = (
     Case(
         "a data set of other files", ("no folder holds x", "open the data set's page"), prepare=sessions_say("no data", "no folder holds x")
     ),
-    Case("a kernel without the package", ("it is in none", "build.py dataset"), prepare=sessions_say("no package", "it is in none")),
+    Case(
+        "a kernel without the package",
+        ("it is in none", "or build the kernel with build.py"),
+        prepare=sessions_say("no package", "it is in none"),
+    ),
     Case(
         "a checkpoint of another chain", ("it is of chain y", "--replace"), prepare=sessions_say("foreign checkpoint", "it is of chain y")
     ),
@@ -102,7 +106,9 @@ CASES = (
         "images or settings that training refuses", ("batch size 4", "with --set"), prepare=sessions_say("input", "batch size 4 is larger")
     ),
     Case(
-        "hours that end before training", ("starting took long", "raise max_hours"), prepare=sessions_say("no time", "starting took long")
+        "hours that end before training",
+        ("raise max_hours; with --set",),
+        prepare=sessions_say("no time", "starting took long; raise max_hours"),
     ),
     Case(
         "a machine with a fault", ("failed (1 of 3)", "it can't add"), code=0, sessions=2, prepare=sessions_say("machine", "it can't add")

@@ -306,7 +306,7 @@ def test_every_gpu_gets_a_process(kernel):
 
 def test_a_session_without_the_gpu_that_it_needs_is_refused(kernel):
     kernel.JOB["train"]["device"] = "cuda"
-    with pytest.raises(kernel.Refused, match=r"no GPU; verify your phone number"):
+    with pytest.raises(kernel.Refused, match=r"no GPU: Kaggle lends none without a verified phone number"):
         kernel.check_machine(bare_environment())
 
 
@@ -568,6 +568,17 @@ def test_the_owner_is_the_account_of_the_credentials_where_none_is_given(start, 
     assert build.main(["ddpm-cars", "--out", str(tmp_path / "built")]) == 0
     assert json.loads((tmp_path / "built" / "kernel-metadata.json").read_text())["id"] == "alice/ddpm-cars"
     assert f"kaggle kernels push -p {tmp_path / 'built'}" in capsys.readouterr().out
+
+
+def test_a_kernel_without_its_package_says_where_it_comes_from(kernel):
+    with pytest.raises(
+        kernel.Refused, match=r"ddpm_utils is in none of the data sets in .*; attach the one that `build.py dataset` writes"
+    ) as refused:
+        kernel.attached_package()
+    assert refused.value.cause == "no package"
+    course_notebooks = module("course_notebooks")
+    course_notebooks.build_dataset("alice", kernel.INPUT / "datasets" / "alice" / "ddpm-utils")
+    assert (kernel.attached_package() / "ddpm_utils" / "__main__.py").is_file()
 
 
 def test_a_kernel_that_is_too_large_for_kaggle_is_not_built(tmp_path, monkeypatch):

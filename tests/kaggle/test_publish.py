@@ -63,3 +63,13 @@ def test_a_folder_that_holds_something_else_is_not_written_over(tmp_path):
     (tmp_path / "ddpm_utils").mkdir()
     assert build.main(["dataset", "--owner", "alice", "--out", str(tmp_path)]) == 2
     assert (tmp_path / "ddpm_utils").is_dir()
+
+
+def test_a_data_set_that_is_not_ready_in_time_is_told(start, small, tmp_path, capsys, monkeypatch):
+    kaggle = start()
+    kaggle.account.datasets.unpacking = 1e9
+    monkeypatch.setattr(publish, "PATIENCE", 2)
+    with pytest.raises(publish.Unreachable, match="the data set alice/ddpm-utils isn't ready yet; run the same command again"):
+        publish.push_notebooks(None, tmp_path, poll=0.01)
+    kaggle.account.datasets.uploaded["alice/ddpm-utils"].unpacking = 0
+    assert len(publish.push_notebooks(None, tmp_path, poll=0.05)) == len(CHAPTERS)

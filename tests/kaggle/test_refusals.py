@@ -4,7 +4,7 @@ import outcomes
 import pytest
 import refusals
 from client import sentence_of
-from refusal_cases import CASES
+from refusal_cases import CASES, sessions_say
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -15,6 +15,15 @@ def test_a_refusal_is_shown_with_what_to_do_and_costs_no_more_sessions_than_can_
     said = follow("--set", "max-epochs=100", *case.flags, code=case.code)
     assert all(words in said for words in case.says), said
     assert len(kaggle.account.kernels.get("tiny-job", [])) - before == case.sessions
+
+
+def test_after_a_damaged_checkpoint_the_run_begins_anew_as_is_said(start, follow):
+    kaggle = start()
+    sessions_say("damaged checkpoint", "it is cut off", 2)(kaggle)
+    assert "to begin anew, run the command with --replace and another --out" in follow(code=1)
+    follow("--replace", out="anew")
+    sources = [request.get("kernelDataSources", []) for method, request in kaggle.calls if method == "SaveKernel"]
+    assert sources == [[], ["alice/tiny-job"], [], ["alice/tiny-job"], ["alice/tiny-job"]]
 
 
 def test_every_cause_has_a_way_and_every_way_a_case():

@@ -67,7 +67,7 @@ def test_a_truncated_and_a_foreign_checkpoint_are_refused_before_training(start,
     state.write_bytes(whole[: len(whole) // 2])
     said = follow(*flags, code=1)
     assert f"/{state.name}' is missing or damaged" in said
-    assert "begin anew with --replace" in said
+    assert "to begin anew, run the command with --replace and another --out" in said
 
     state.write_bytes(whole)
     about = (output / "status.json").read_text()
@@ -411,3 +411,31 @@ def test_a_status_that_is_damaged_or_leads_elsewhere_is_not_believed(start, foll
     monkeypatch.setattr(chain, "download", spoiled)
     assert told in follow(code=1)
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.read_bytes() == b"secret"]
+
+
+# --- what is lost on the way ---
+
+
+def test_a_server_that_stays_silent_ends_the_command_and_loses_nothing(start, follow, monkeypatch):
+    kaggle = start()
+    follow("--epochs", "40")
+    monkeypatch.setattr(chain, "PATIENCE", 2)
+    kaggle.outage = 2
+    assert "Kaggle doesn't answer; what runs there goes on: run the same command later" in follow("--epochs", "80", code=1)
+    follow("--epochs", "80")
+    assert statuses(kaggle) == ["COMPLETE"] * 2
+
+
+def test_a_kernel_that_was_deleted_on_kaggle_is_begun_anew_elsewhere(start, follow):
+    kaggle = start()
+    follow("--epochs", "40")
+    del kaggle.account.kernels["tiny-job"]
+    assert "has 0 versions, there were 1: was it deleted? Use another --out" in follow("--epochs", "80", code=1)
+
+
+def test_a_damaged_state_of_a_chain_is_told_and_can_be_left_behind(start, follow, tmp_path):
+    start()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "chain.json").write_text('{"kernel": ')
+    assert "is not the state of a chain; restore it, or use another --out" in follow(code=2)
+    follow("--epochs", "40", out="another")
