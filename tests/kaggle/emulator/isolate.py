@@ -55,14 +55,33 @@ def loopback_up() -> None:
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh", name, flags | IFF_UP))
 
 
-def main(note: str, inputs: str, network: str, *program: str) -> None:
-    own = sys.platform == "linux" and own_namespaces(0 if network == "internet" else NEWNET)
-    alone = own and network != "internet"
-    if alone:
-        loopback_up()
-    read_only = own and mount_read_only(inputs)
+def isolated(inputs: str, network: int) -> bool:
+    """Do all of it: leave the namespaces, bring the loopback device up, and make the inputs read-only."""
+    try:
+        if not own_namespaces(network):
+            return False
+        if network:
+            loopback_up()
+        return mount_read_only(inputs)
+    except OSError:
+        return False
+
+
+def permitted(inputs: str, network: int) -> bool:
+    """Whether this system lets it: tried by another process first, because half of it could not be taken back."""
+    if sys.platform != "linux":
+        return False
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if isolated(inputs, network) else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def main(note: str, inputs: str, internet: str, *program: str) -> None:
+    network = 0 if internet == "internet" else NEWNET
+    done_so = permitted(inputs, network) and isolated(inputs, network)
     with open(note, "w") as file:
-        json.dump({"network": "none" if alone else "open", "inputs": "read-only" if read_only else "writable"}, file)
+        json.dump({"network": "none" if done_so and network else "open", "inputs": "read-only" if done_so else "writable"}, file)
     os.execv(program[0], program)
 
 
