@@ -270,9 +270,11 @@ class Chain:
     def _failed(self, version: int, reason: str) -> None:
         """Count a session that failed; too many, one after the other, end the chain, and so does one that another would follow for sure."""
         _, log = self._patiently(lambda: self.kernel.output(version))
-        if final := refusals.final(log):
-            self._end(version, {"status": "failed", "reason": final})
-            raise Stopped(f"version {version} refused to begin: {final}")
+        if refusal := refusals.in_log(log):
+            reason, way = refusal
+            if not way.again:
+                self._end(version, {"status": "failed", "reason": reason})
+                raise Stopped(f"version {version} refused to begin: {reason}; {way.do}")
         tail = "\n".join(f"  | {line}" for line in log.strip().splitlines()[-15:])
         self.state.failures += 1
         self.say(f"version {version} failed ({self.state.failures} of {self.options.max_failures}): {reason}\n{tail}")

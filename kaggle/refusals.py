@@ -61,12 +61,11 @@ def explained(error: Exception) -> str:
     return f"{error}; {way.do}" if way.do else str(error)
 
 
-def final(log: str) -> str:
-    """Why a session refused to train, and what to do about it, from its log; "" where it didn't, or where another may do better."""
+def in_log(log: str) -> tuple[str, Way] | None:
+    """(why a session refused to train, what to do about it), from its log; None where it didn't, or where a newer kernel did."""
     lines = [line.removeprefix(REFUSED) for line in log.splitlines() if line.startswith(REFUSED)]
     try:
         said = json.loads(lines[-1])
-        way = SESSIONS[said["cause"]]
-    except (IndexError, ValueError, KeyError, TypeError):  # no refusal, or one of a newer kernel
-        return ""
-    return "" if way.again else f"{said['reason']}; {way.do}"
+        return said["reason"], SESSIONS[said["cause"]]
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None

@@ -25,9 +25,23 @@ class Case:
     options: dict = field(default_factory=dict)  # of the Emulator
 
 
-def sessions_say(cause: str, reason: str, *versions: int) -> Callable[[Emulator], None]:
+SAID = {  # what sessions that refuse to train say, by its cause: kernel.py's sentences, and one of `train`
+    "machine": "the look at the machine failed with exit code 139: Segmentation fault",
+    "no data": "no folder in '/kaggle/input' holds cars_train; check the job's data set (sources: bob/tiny-pictures)",
+    "no package": "ddpm_utils is in none of the data sets in '/kaggle/input'; attach the one that `build.py dataset` writes",
+    "no checkpoint": "there is no checkpoint of chain 'tiny-job-1' in '/kaggle/input' to go on from, found no session of any chain; "
+    "push with the kernel's own latest output as a source, or begin anew without resuming",
+    "foreign checkpoint": "there is no checkpoint of chain 'job-1' in '/kaggle/input' to go on from, found 'cars-2' in '/kaggle/input/cars'; "
+    "push with the kernel's own latest output as a source, or begin anew without resuming",
+    "damaged checkpoint": "'/kaggle/input/job/run/state-00000040.pt' is missing or damaged: it isn't what session 1 wrote; mount its whole output",
+    "input": "batch size 4 is larger than the data set of 3 images",
+    "no time": "starting took 11.2 hours, the session may take 11; raise max_hours",
+}
+
+
+def sessions_say(cause: str, *versions: int) -> Callable[[Emulator], None]:
     """Let these sessions (the first, if none is said) refuse for this cause."""
-    line = json.dumps({"cause": cause, "reason": reason})
+    line = json.dumps({"cause": cause, "reason": SAID[cause]})
 
     def prepare(kaggle: Emulator) -> None:
         kaggle.account.faults = {n: {"prefix": f"print('refused: ' + {line!r}); raise SystemExit(1)"} for n in versions or (1,)}
@@ -90,35 +104,20 @@ CASES = (
         (f"Kaggle left out the data set {tiny.DATASET}", "accept its terms or correct the name"),
         options={"datasets": {}},
     ),
-    Case(
-        "a data set of other files", ("no folder holds x", "open the data set's page"), prepare=sessions_say("no data", "no folder holds x")
+    *(
+        Case(name, (SAID[cause], *says), prepare=sessions_say(cause))
+        for name, cause, says in (
+            ("a data set of other files", "no data", ("open the data set's page",)),
+            ("a kernel without the package", "no package", ("or build the kernel with build.py",)),
+            ("a checkpoint of another chain", "foreign checkpoint", ("--replace",)),
+            ("a checkpoint that is damaged", "damaged checkpoint", ("--replace",)),
+            ("images or settings that training refuses", "input", ("with --set",)),
+            ("hours that end before training", "no time", ("; with --set",)),
+        )
     ),
+    Case("a machine with a fault", ("failed (1 of 3): the look",), code=0, sessions=2, prepare=sessions_say("machine")),
     Case(
-        "a kernel without the package",
-        ("it is in none", "or build the kernel with build.py"),
-        prepare=sessions_say("no package", "it is in none"),
-    ),
-    Case(
-        "a checkpoint of another chain", ("it is of chain y", "--replace"), prepare=sessions_say("foreign checkpoint", "it is of chain y")
-    ),
-    Case("a checkpoint that is damaged", ("it is cut off", "--replace"), prepare=sessions_say("damaged checkpoint", "it is cut off")),
-    Case(
-        "images or settings that training refuses", ("batch size 4", "with --set"), prepare=sessions_say("input", "batch size 4 is larger")
-    ),
-    Case(
-        "hours that end before training",
-        ("raise max_hours; with --set",),
-        prepare=sessions_say("no time", "starting took long; raise max_hours"),
-    ),
-    Case(
-        "a machine with a fault", ("failed (1 of 3)", "it can't add"), code=0, sessions=2, prepare=sessions_say("machine", "it can't add")
-    ),
-    Case(
-        "an earlier output that isn't mounted",
-        ("failed (1 of 3)",),
-        code=0,
-        sessions=2,
-        prepare=sessions_say("no checkpoint", "found none"),
+        "an earlier output that isn't mounted", ("failed (1 of 3): there is no",), code=0, sessions=2, prepare=sessions_say("no checkpoint")
     ),
     Case("Kaggle gives no answer", ("no answer from Kaggle", "asking again"), code=0, prepare=lambda kaggle: setattr(kaggle, "outage", 2)),
 )

@@ -1,10 +1,13 @@
 """What can't get better by trying again ends after one session at most, with Kaggle's own sentence and what to do; what can is tried again."""
 
+import re
+
 import outcomes
 import pytest
 import refusals
 from client import sentence_of
-from refusal_cases import CASES, sessions_say
+from refusal_cases import CASES, SAID, sessions_say
+from test_sentences import sentences
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -19,11 +22,17 @@ def test_a_refusal_is_shown_with_what_to_do_and_costs_no_more_sessions_than_can_
 
 def test_after_a_damaged_checkpoint_the_run_begins_anew_as_is_said(start, follow):
     kaggle = start()
-    sessions_say("damaged checkpoint", "it is cut off", 2)(kaggle)
+    sessions_say("damaged checkpoint", 2)(kaggle)
     assert "to begin anew, run the command with --replace and another --out" in follow(code=1)
     follow("--replace", out="anew")
     sources = [request.get("kernelDataSources", []) for method, request in kaggle.calls if method == "SaveKernel"]
     assert sources == [[], ["alice/tiny-job"], [], ["alice/tiny-job"], ["alice/tiny-job"]]
+
+
+@pytest.mark.parametrize("cause", [cause for cause in SAID if cause != "input"])
+def test_what_the_sessions_here_say_is_what_the_kernel_says(cause):
+    patterns = [re.escape(text).replace(r"\{\}", ".+") for text in sentences()]
+    assert any(re.fullmatch(pattern, SAID[cause]) for pattern in patterns)
 
 
 def test_every_cause_has_a_way_and_every_way_a_case():
@@ -71,4 +80,4 @@ def test_kaggle_s_sentence_is_found_however_its_body_holds_it(body, sentence):
 
 @pytest.mark.parametrize("log", ["", "refused: {", "refused: []", 'refused: {"cause": "of a newer kernel", "reason": "x"}', "error: x"])
 def test_a_log_without_a_known_refusal_is_none(log):
-    assert refusals.final(log) == ""
+    assert refusals.in_log(log) is None

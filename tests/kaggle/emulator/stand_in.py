@@ -20,7 +20,7 @@ CHAIN, JOB = (ast.literal_eval(re.search(rf"^{name} = (.*)$", text, re.M)[1]) fo
 INPUT, WORKING = Path(os.environ["KAGGLE_INPUT_ROOT"]), Path(os.environ["KAGGLE_WORKING_ROOT"])
 
 if JOB["train"].get("device") == "cuda" and os.environ["EMULATED_GPUS"] == "0":
-    reason = "this session has no GPU"
+    reason = "this session has no GPU: Kaggle lends none without a verified phone number, and none once the week's hours are used up"
     print("refused: " + json.dumps({"cause": "no gpu", "reason": reason}), flush=True)
     sys.exit(f"error: {reason}")
 state, history = b"", []
