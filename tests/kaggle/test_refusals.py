@@ -29,6 +29,15 @@ def test_after_a_damaged_checkpoint_the_run_begins_anew_as_is_said(start, follow
     assert sources == [[], ["alice/tiny-job"], [], ["alice/tiny-job"], ["alice/tiny-job"]]
 
 
+def test_once_the_phone_number_is_verified_the_same_command_goes_on(start, follow):
+    kaggle = start()
+    kaggle.account.verified = False
+    assert "verify your phone number at kaggle.com/settings" in follow("--set", "device=cuda", code=1)
+    kaggle.account.verified = True
+    follow("--set", "device=cuda")
+    assert [v.status for v in kaggle.account.kernels["tiny-job"]] == ["ERROR", *["COMPLETE"] * 3]
+
+
 @pytest.mark.parametrize("cause", [cause for cause in SAID if cause != "input"])
 def test_what_the_sessions_here_say_is_what_the_kernel_says(cause):
     patterns = [re.escape(text).replace(r"\{\}", ".+") for text in sentences()]

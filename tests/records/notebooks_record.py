@@ -107,7 +107,7 @@ def main() -> int:
         inputs.mkdir(exist_ok=True)
         rows, wrong = [], 0
         for notebook in course_notebooks.build_notebooks(folder / "notebooks"):
-            if not notebook.name[0].isdigit():
+            if args.set == "kaggle" and not notebook.name[0].isdigit():  # the others are for Colab
                 continue
             if args.set == "colab":
                 text = notebook.read_text().replace(
