@@ -4,7 +4,9 @@ import contextlib
 import sys
 
 import pytest
+from bare_python import bare_python
 from emulator import Emulator, tiny
+from sessions import NOT_ON_KAGGLE, Session
 
 sys.path.insert(0, str(tiny.ROOT / "kaggle"))
 
@@ -50,3 +52,15 @@ def follow(job, tmp_path, capsys):
         return said
 
     return call
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """A Python without this repository, without a network, and without what Kaggle's image may lack."""
+    return bare_python(tmp_path_factory.mktemp("python"), without=NOT_ON_KAGGLE)
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory, python):
+    """A first session of four epochs, stopped after one. Nobody changes it."""
+    return Session(tmp_path_factory.mktemp("first"), python, epochs=4, overrides={"max-epochs": 1, "sample-every": 2})
