@@ -226,8 +226,6 @@ class Chain:
             self._patiently(lambda name=name, expected=expected: download(files[name], folder / name, expected))
         self.say(f"version {version}: {status} at epoch {about['epoch']:g} of {about['epochs']}: {about['reason']}")
         self.state.good = version if about["state"] else None
-        if status == "stopped":
-            self._forecast(about)
         if cause == "died":
             return self._failed(version, about["reason"])
         if status == "done" and about["model"] not in files:
@@ -236,7 +234,9 @@ class Chain:
             with atomic_write(self.options.out / "model.safetensors") as file:
                 file.write((folder / about["model"]).read_bytes())
         self.state.failures = 0
-        self._end(version, {name: about[name] for name in ("status", "reason", "epoch", "step", "hours", "peak_disk_gb")})
+        self._end(version, {name: about[name] for name in ("status", "reason", "epoch", "step", "hours", "total_hours", "peak_disk_gb")})
+        if status == "stopped":
+            self._forecast(about)
         if status == "failed":
             untold = (
                 ""
@@ -246,16 +246,15 @@ class Chain:
             raise Stopped(f"training failed: {about['reason']}{untold}")
 
     def _forecast(self, about: dict) -> None:
-        """From here on the plan's estimate gives way to what was measured."""
-        epochs = about["epoch"] - max((s["epoch"] for s in self.state.sessions if s["status"] == "stopped"), default=0)
-        if epochs <= 0:
-            return
-        hours = about["hours"] / epochs * (about["epochs"] - about["epoch"])
-        count = math.ceil(hours / self.options.hours)
-        self.say(
-            f"measured: {3600 * about['hours'] / epochs:.3g} s an epoch, with this session's start; "
-            f"the {about['epochs'] - about['epoch']:g} that are left take about {hours:.2g} hours, in {count} session{'s' if count > 1 else ''}"
-        )
+        """Say what is left, by what was measured so far: from here on the plan's estimate is replaced."""
+        seconds, left = self.state.seconds_per_epoch, about["epochs"] - about["epoch"]
+        if seconds:
+            hours = seconds * left / 3600
+            count = math.ceil(hours / self.options.hours)
+            self.say(
+                f"measured: {seconds:.3g} s an epoch, starts included; the {left:g} that are left take about {hours:.2g} hours, "
+                f"in {count} session{'s' if count > 1 else ''}"
+            )
 
     def _cause(self, version: int, about: dict) -> str | None:
         """Why the session ended, a word of CAUSES; None for a failure that an older kernel left without one."""

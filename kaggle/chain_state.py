@@ -21,6 +21,12 @@ class State:
     failures: int = 0  # one after the other
     sessions: list[dict] = field(default_factory=list)
 
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """Measured over all sessions that count, with their starts; None before the first has ended."""
+        ended = [s for s in self.sessions if s.get("epoch") and "total_hours" in s]
+        return 3600 * ended[-1]["total_hours"] / ended[-1]["epoch"] if ended else None
+
     @classmethod
     def read(cls, path: Path) -> "State | None":
         if not path.exists():
@@ -50,7 +56,7 @@ class Options:
 
 STATUS = {  # what decides of what a session leaves, with its types
     **{"chain": str, "status": str, "reason": str, "files": dict, "state": str | None, "model": str | None},
-    **{"epoch": float, "epochs": int, "step": int, "hours": float, "peak_disk_gb": float},
+    **{"epoch": float, "epochs": int, "step": int, "hours": float, "total_hours": float, "peak_disk_gb": float},
 }
 
 

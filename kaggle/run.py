@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # works without
 
 import build
 from chain import Chain, Stopped, WeekSpent
-from chain_state import Options
+from chain_state import Options, State
 from client import Kernel, Refused, Unreachable
 from estimates import show_plan
 from filelock import FileLock, Timeout
@@ -78,10 +78,11 @@ def run(args: argparse.Namespace) -> int:
     job = build.load_job(args.job, args.accelerator, overrides | ({"epochs": args.epochs} if args.epochs is not None else {}))
     if args.accelerator == "p100":
         print(RETIRED)
-    if args.dry_run:
-        show_plan(job)
-        return 0
     out = args.out or Path("out/kaggle") / job["job"]
+    if args.dry_run:
+        state = State.read(out / "chain.json")
+        show_plan(job, state.seconds_per_epoch if state else None)
+        return 0
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "lock", timeout=0):

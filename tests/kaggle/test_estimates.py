@@ -25,5 +25,8 @@ def test_a_second_week_is_said_in_advance(capsys):
 
 def test_the_first_session_s_time_replaces_the_estimate(start, follow):
     start()
-    said = follow()
-    assert "measured: 0.09 s an epoch, with this session's start; the 60 that are left take about 0.0015 hours, in 1 session" in said
+    said = follow("--epochs", "80")
+    assert "measured: 0.09 s an epoch, starts included; the 40 that are left take about 0.001 hours, in 1 session" in said
+    assert "0.09 s an epoch, as measured in the sessions so far" in follow(
+        "--dry-run", "--set", "max_hours=1.5", "--set", "session_hours=2"
+    )

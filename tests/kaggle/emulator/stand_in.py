@@ -45,7 +45,7 @@ for name, content in files.items():
 this = {"session": len(history) + 1, "status": status, "cause": cause, "reason": reason}
 this |= {"epoch": epoch, "hours": 0.001, "peak_disk_gb": 0.001}
 about = {"chain": CHAIN, **this, "epochs": JOB["epochs"], "step": epoch, "steps": JOB["epochs"], "history": [*history, this]}
-about |= {"state": f"run/state-{epoch:08d}.pt", "model": "run/model.safetensors"}
+about |= {"total_hours": 0.001 * len(about["history"]), "state": f"run/state-{epoch:08d}.pt", "model": "run/model.safetensors"}
 about["files"] = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}
 (WORKING / "report.html").write_text("<p>report</p>")
 (WORKING / "status.json").write_text(json.dumps(about))
