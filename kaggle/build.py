@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]  # works without an installation
 
-from carrier import SOURCE_BYTES, built, kernel_text  # noqa: E402
+from carrier import SOURCE_BYTES, built, kernel_text, small_kernel_text  # noqa: E402
 
 from ddpm_utils.__main__ import build_parser  # noqa: E402
 from ddpm_utils.errors import InputError  # noqa: E402
@@ -175,9 +175,9 @@ def constants_of(settings: dict, sources: list[str], resume=False, accelerator="
 
 
 def small_kernel(job: str | Path) -> str:
-    """kernel.py of the job's own folder: without the package, for which that folder names a data set."""
+    """kernel.py of the job's own folder, which finds everything in the data set that the folder names."""
     metadata = json.loads((job_folder(job) / "kernel-metadata.json").read_text())
-    return kernel_text(constants_of(load_job(job), own_sources(metadata)), embedded=False)
+    return small_kernel_text(constants_of(load_job(job), own_sources(metadata)))
 
 
 def refresh_kernels() -> list[Path]:

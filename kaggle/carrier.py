@@ -16,19 +16,29 @@ MAIN = '\n\nif __name__ == "__main__":'
 SOURCE_BYTES = 1_000_000  # Kaggle refuses a source of so many bytes
 
 
-def kernel_text(constants: dict, embedded: bool = True) -> str:
-    """kernel.py with its constants filled in and its parts before its last lines. embedded: with the package, or without it, to be small."""
+def small_kernel_text(constants: dict) -> str:
+    """from_dataset.py with its constants filled in."""
+    return filled((HERE / "from_dataset.py").read_text(), constants)
+
+
+def kernel_text(constants: dict) -> str:
+    """kernel.py with its constants filled in, and its parts and the package before its last lines."""
     functions, main = (HERE / "kernel.py").read_text().split(MAIN)
-    for name, value in constants.items():
-        functions = replaced(functions, name, value)
+    functions = filled(functions, constants)
     for part in PARTS:
         functions, count = re.subn(rf"^from {part} import .*\n", "", functions, flags=re.M)
         if count != 1:
             raise ValueError(f"kernel.py imports {part} {count} times, not once")
     texts = [(HERE / f"{part}.py").read_text() for part in PARTS]
-    if embedded:
-        texts[-1] = carrying(texts[-1])
+    texts[-1] = carrying(texts[-1])
     return "\n\n".join([functions, *(text.rstrip() + "\n" for text in texts)]).rstrip() + "\n" + MAIN + main
+
+
+def filled(text: str, constants: dict) -> str:
+    """The text with values for its constants."""
+    for name, value in constants.items():
+        text = replaced(text, name, value)
+    return text
 
 
 def replaced(text: str, name: str, value) -> str:

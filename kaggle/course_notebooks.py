@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from build import ROOT, check_owner
+from carrier import PARTS
 
 from ddpm_utils import __version__
 from ddpm_utils.errors import InputError
@@ -28,16 +29,18 @@ TARGET = r"\((\.\./[\w./-]*|\w+\.ipynb)(#[\w-]*)?\)"  # of a link to a file of t
 # --- the data set ---
 
 
-def package_files() -> list[Path]:
-    """What the data set carries: the code, and the shipped models with their recipes and logs."""
-    return [path for path in sorted((ROOT / "ddpm_utils").rglob("*")) if path.suffix in CARRIED]
+def package_files() -> dict[str, Path]:
+    """What the data set carries, by name: the code, the shipped models with their recipes and logs, and what a session of a job runs."""
+    package = [path for path in sorted((ROOT / "ddpm_utils").rglob("*")) if path.suffix in CARRIED]
+    kernel = [ROOT / "kaggle" / f"{part}.py" for part in ("kernel", *PARTS)]
+    return {path.relative_to(ROOT).as_posix(): path for path in package} | {f"kaggle_kernel/{path.name}": path for path in kernel}
 
 
 def content_id() -> str:
     """Names the data set's content: the package's version, and a digest of all its files."""
     digest = hashlib.sha256()
-    for path in package_files():
-        digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for name, path in package_files().items():
+        digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return f"{__version__}-{digest.hexdigest()[:12]}"
 
 
@@ -50,9 +53,10 @@ def build_dataset(owner: str, out: Path) -> Path:
     out, metadata = Path(out), Path(out) / "dataset-metadata.json"
     if (out / "ddpm_utils").exists() and not metadata.is_file():
         raise InputError(f"{str(out)!r} holds a ddpm_utils that is no data set; use another --out")
-    shutil.rmtree(out / "ddpm_utils", ignore_errors=True)
-    for path in package_files():
-        target = out / path.relative_to(ROOT)
+    for folder in ("ddpm_utils", "kaggle_kernel"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for name, path in package_files().items():
+        target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     about = {

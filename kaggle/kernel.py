@@ -1,9 +1,9 @@
 """One session of a training job on Kaggle: look at the machine, find the data, go on where the chain stopped, train, report.
 
-kaggle/build.py fills in the constants, and the package where it doesn't lie in an attached data set. Exit code 1: refused before training, so
-that nothing is lost; a line of the log says why, for programs in its field "cause" (see REFUSALS), because a failed session leaves no files.
-Once training has begun the exit code is 0 whatever happens, because Kaggle throws away what a failed session wrote: status.json says how it
-ended, for programs in its fields "status" and "cause" (see CAUSES), for people in "reason".
+kaggle/build.py fills in the constants and the package; or from_dataset.py runs this out of a data set, where the package lies beside its folder.
+Exit code 1: refused before training, so that nothing is lost; a line of the log says why, for programs in its field "cause" (see REFUSALS),
+because a failed session leaves no files. Once training has begun the exit code is 0 whatever happens, because Kaggle throws away what a failed
+session wrote: status.json says how it ended, for programs in its fields "status" and "cause" (see CAUSES), for people in "reason".
 """
 
 import json
@@ -38,7 +38,7 @@ POLL_SECONDS = 1.0
 def main() -> int:
     """The whole session; returns the exit code."""
     try:
-        environment = environment_with(unpack_ddpm_utils() if PACKAGE_SHA256 else attached_package())
+        environment = environment_with(unpack_ddpm_utils() if PACKAGE_SHA256 else Path(__file__).resolve().parents[1])
         gpus = check_machine(environment)
         history = take_up_chain()
         command = training_command(prepared_data(environment), gpus, resume=history is not None)
@@ -81,22 +81,12 @@ def hours() -> float:
 # --- before training ---
 
 
-def attached_package() -> Path:
-    """The folder of an attached data set that holds ddpm_utils, as `build.py dataset` writes it."""
-    found = mounted("ddpm_utils/schedules.py")
-    if not found:
-        raise Refused(
-            "no package", f"ddpm_utils is in none of the data sets in {str(INPUT)!r}; attach the one that `build.py dataset` writes"
-        )
-    say(f"ddpm_utils in {found[0].parents[1]}")
-    return found[0].parents[1]
-
-
 def environment_with(package: Path) -> dict[str, str]:
     """The variables of commands that use the package; decoded images, and the sentence of a refusal, go where they are not saved."""
     path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    cache, refusal = Path(tempfile.gettempdir()) / "ddpm_cache", Path(tempfile.mkdtemp()) / "refusal.txt"
-    return {"DDPM_CACHE": str(cache), **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "DDPM_REFUSAL": str(refusal)}
+    scratch, refusal = Path(tempfile.gettempdir()), Path(tempfile.mkdtemp()) / "refusal.txt"
+    kept = {"DDPM_CACHE": str(scratch / "ddpm_cache"), "PYTHONPYCACHEPREFIX": str(scratch / "pycache")}
+    return {**kept, **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "DDPM_REFUSAL": str(refusal)}
 
 
 def check_machine(environment: dict[str, str]) -> int:

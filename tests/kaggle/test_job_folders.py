@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import refusals
+from bare_python import bare_environment
 from emulator import tiny
 from sessions import JOBS, KAGGLE, SMALL, build, module, write_images
 
@@ -17,7 +19,7 @@ def test_a_job_s_folder_holds_the_small_kernel_that_the_builder_makes(job):
     folder = KAGGLE / job
     text = (folder / "kernel.py").read_text()
     assert text == build.small_kernel(job), "run: python kaggle/build.py kernels"
-    assert len(text) < 30_000
+    assert len(text) < 3_000
     metadata = (folder / "kernel-metadata.json").read_text()
     assert json.loads(metadata)["dataset_sources"][-1] == "OWNER/ddpm-utils"
     assert metadata.count("OWNER") == 2, "what a user replaces"
@@ -39,7 +41,9 @@ def test_a_job_pushed_as_it_stands_finds_the_package_in_its_data_set_and_goes_on
     write_images(cars / "cars_train" / "cars_train", 8)
     package = tmp_path / "package"
     package.mkdir()
-    shutil.make_archive(str(package / "ddpm_utils"), "zip", course_notebooks.build_dataset("alice", tmp_path / "dataset") / "ddpm_utils")
+    course_notebooks.build_dataset("alice", tmp_path / "dataset")
+    for name in ("ddpm_utils", "kaggle_kernel"):
+        shutil.make_archive(str(package / name), "zip", tmp_path / "dataset" / name)
     data = {"jessicali9530/stanford-cars-dataset": cars, "alice/ddpm-utils": package}
     kaggle = start(stand_in=None, datasets=data, layout="by owner")
     folder = Path(shutil.copytree(KAGGLE / "ddpm-cars", tmp_path / "ddpm-cars"))
@@ -62,3 +66,13 @@ def test_a_job_pushed_as_it_stands_finds_the_package_in_its_data_set_and_goes_on
     assert [v.status for v in versions] == ["COMPLETE"] * 2, [record["data"] for v in versions for record in v.sandbox.log]
     ends = [json.loads((v.output / "status.json").read_text()) for v in versions]
     assert [(end["status"], end["epoch"]) for end in ends] == [("stopped", 1), ("done", 2)]
+
+
+def test_a_kernel_without_its_data_set_says_where_it_comes_from(tmp_path, python):
+    environment = bare_environment(KAGGLE_INPUT_ROOT=str(tmp_path))
+    done = subprocess.run([python, KAGGLE / "ddpm-cars" / "kernel.py"], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ddpm_utils is in none of the data sets in ")
+    reason, way = refusals.in_log(done.stdout)
+    assert reason in done.stderr
+    assert way is refusals.SESSIONS["no package"]

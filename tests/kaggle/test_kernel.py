@@ -161,14 +161,3 @@ def test_training_that_hangs_is_asked_to_stop_and_then_ended(kernel, capsys):
     )
     assert kernel.watched([sys.executable, "-c", deaf], bare_environment())[0] == ["up", "heard"]
     assert "ending it" in capsys.readouterr().out
-
-
-def test_a_kernel_without_its_package_says_where_it_comes_from(kernel):
-    with pytest.raises(
-        kernel.Refused, match=r"ddpm_utils is in none of the data sets in .*; attach the one that `build.py dataset` writes"
-    ) as refused:
-        kernel.attached_package()
-    assert refused.value.cause == "no package"
-    course_notebooks = module("course_notebooks")
-    course_notebooks.build_dataset("alice", kernel.INPUT / "datasets" / "alice" / "ddpm-utils")
-    assert (kernel.attached_package() / "ddpm_utils" / "__main__.py").is_file()

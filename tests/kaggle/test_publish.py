@@ -13,7 +13,7 @@ CHAPTERS = [p.stem for p in course_notebooks.course.notebooks()]
 @pytest.fixture
 def small(monkeypatch):
     """A data set of one file."""
-    monkeypatch.setattr(course_notebooks, "package_files", lambda: [build.ROOT / "ddpm_utils" / "errors.py"])
+    monkeypatch.setattr(course_notebooks, "package_files", lambda: {"ddpm_utils/errors.py": build.ROOT / "ddpm_utils" / "errors.py"})
 
 
 def test_one_command_puts_the_whole_course_up_and_uploads_the_package_only_when_it_changed(start, small, tmp_path, capsys, monkeypatch):

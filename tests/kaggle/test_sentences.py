@@ -33,7 +33,6 @@ WALKED = {  # words of a sentence: the test that meets it
     "a kernel runs on its own owner's account": "test_wrong_credentials_and_another_owner_are_refused",
     "holds a ddpm_utils that is no data set; use another": "test_a_folder_that_holds_something_else_is_not_written_over",
     "are too many for Kaggle; shorten it": "test_a_notebook_that_is_too_large_is_told",
-    "ddpm_utils is in none of the data sets in": "test_a_kernel_without_its_package_says_where_it_comes_from",
     "this session has no GPU: Kaggle lends none": "test_a_session_without_the_gpu_that_it_needs_is_refused",
     "push with the kernel's own latest output": CHECKPOINT,
     "left no checkpoint; begin anew without resuming": "test_a_session_that_left_no_checkpoint_is_no_start",
