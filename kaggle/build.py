@@ -1,49 +1,52 @@
-"""Makes what Kaggle and Colab take: one-file kernels of the jobs in this folder, and notebooks that carry ddpm_utils inside.
+"""Makes what Kaggle and Colab take: kernels of the jobs in this folder, the course's notebooks, and a data set that both can use.
 
-python kaggle/build.py JOB --owner NAME --out DIR     a folder for `kaggle kernels push -p DIR`
-python kaggle/build.py notebooks --out DIR            copies of all notebooks that need no other file
+python kaggle/build.py JOB                           a folder for `kaggle kernels push -p build/kaggle/JOB`, with the package inside
+python kaggle/build.py dataset                       a folder for `kaggle datasets create -p build/kaggle/dataset --dir-mode zip`
+python kaggle/build.py notebooks --out DIR           the notebooks without outputs, small enough for Kaggle
+python kaggle/build.py push-notebooks --owner NAME   the data set and all notebooks onto Kaggle
+python kaggle/build.py kernels                       refreshes kernel.py in the folders of the jobs, which use the data set
 
-The same input gives the same bytes. Nothing is read from the environment, so that no secret can get into what is built.
+The same input gives the same bytes. Of the environment nothing but the name of the account is read, so that no secret can get into what is built.
 """
 
 import argparse
-import ast
-import base64
 import hashlib
 import io
 import json
 import re
 import sys
 import tomllib
-import zipfile
 from contextlib import redirect_stderr
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))  # works without an installation
+sys.path[:0] = [str(ROOT), str(HERE)]  # works without an installation
+
+from carrier import SOURCE_BYTES, built, kernel_text, small_kernel_text  # noqa: E402
 
 from ddpm_utils.__main__ import build_parser  # noqa: E402
 from ddpm_utils.errors import InputError  # noqa: E402
-from ddpm_utils.models import shipped  # noqa: E402
 
-PACKAGE = ROOT / "ddpm_utils"
-IMPORT, MAIN = "from unpack import PACKAGE_SHA256, unpack_ddpm_utils\n\n", '\n\nif __name__ == "__main__":'
+PLACEHOLDER = "OWNER"
+BUILD = ROOT / "build" / "kaggle"
 JOB_KEYS = {
     "contains": list,
     "pairs": bool,
+    "drawn": str,
+    "images": int,
+    "classes": int,
     "epochs": int,
     "max_hours": float,
     "session_hours": float,
     "max_disk_gb": float,
     "processes": int,
 }
-DEFAULTS = {"pairs": False, "processes": 0}  # processes: 0 means one a GPU
+DEFAULTS = {"pairs": False, "drawn": "", "processes": 0}  # processes: 0 means one a GPU
 NOT_THE_RUN = {  # flags of train that change where or how a run is computed and reported, not what is trained
     *("device", "precision", "accumulate", "checkpoint-blocks", "compile"),
     *("log-every", "sample-every", "snapshot-every", "keep", "max-epochs", "max-hours", "max-disk-gb", "copy-to"),
 }
-SETUP_TITLE = "# @title Set-up: this notebook carries the course inside it"
 KERNELS_OWN = {"data-path", "out", "epochs", "max-hours", "max-disk-gb", "resume"}  # flags that the kernel decides
 
 
@@ -71,7 +74,7 @@ def load_job(job: str | Path, accelerator: str = "t4", overrides: dict | None = 
     for key, kind in JOB_KEYS.items():
         if not isinstance(settings.get(key), (int, float) if kind is float else kind):
             raise InputError(f"{key} of job {folder.name!r} must be of type {kind.__name__}, got {settings.get(key)!r}")
-    check_flags(train, settings["epochs"])
+    train_arguments(train, settings["epochs"])
     return {"job": folder.name, **settings, **machine, "train": train}
 
 
@@ -84,8 +87,8 @@ def job_folder(job: str | Path) -> Path:
     raise InputError(f"there is no job {str(job)!r}; there are {names}")
 
 
-def check_flags(train: dict, epochs: int) -> None:
-    """Refuse flags that `train` would refuse hours later, on Kaggle."""
+def train_arguments(train: dict, epochs: int) -> argparse.Namespace:
+    """The flags as `train` reads them. Raises InputError for those that it would refuse hours later, on Kaggle."""
     words = ["train", "--data-path", "DATA", "--epochs", str(epochs)]
     for name, value in train.items():
         values = value if isinstance(value, list) else [] if value is True else [value]
@@ -93,7 +96,7 @@ def check_flags(train: dict, epochs: int) -> None:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            build_parser(["train"]).parse_args(words)
+            return build_parser(["train"]).parse_args(words)
     except SystemExit as error:
         raise InputError(f"train refuses what job.toml and --set say: {said.getvalue().strip()}") from error
 
@@ -121,106 +124,68 @@ def build_job(
     chain: str | None = None,
     session: int = 0,
 ) -> Path:
-    """Write kernel-metadata.json and kernel.py into the folder `out`; returns it.
+    """Write kernel-metadata.json and kernel.py, with the package inside, into the folder `out`; returns it.
 
     resume: the kernel takes its own latest output as a source, and refuses to begin anew. dataset: OWNER/SLUG in place of the job's own.
     chain: the name by which sessions recognise each other (default: `chain_id`). session: its number (0: the kernel counts).
-    Raises InputError for names and flags that won't do.
+    Raises InputError for names and flags that won't do, and for a kernel that is too large for Kaggle.
     """
     settings = load_job(job, accelerator, {**(overrides or {}), **({"epochs": epochs} if epochs is not None else {})})
     metadata = json.loads((job_folder(job) / "kernel-metadata.json").read_text())
     slug = metadata["id"].partition("/")[2]
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", owner) or owner == "OWNER":
-        raise InputError(f"owner must be your name on Kaggle, as in kaggle.com/NAME, got {owner!r}")
+    check_owner(owner)
+    sources = own_sources(metadata)
     if dataset is not None:
         if not re.fullmatch(r"[\w-]+/[\w-]+(/\d+)?", dataset):
             raise InputError(f"a data set on Kaggle is named OWNER/SLUG, got {dataset!r}")
-        metadata["dataset_sources"] = [dataset]
-    if not metadata["dataset_sources"]:
+        sources = [dataset]
+    if not sources and not settings["drawn"]:
         raise InputError(f"job {settings['job']!r} has no data set of its own; pass --dataset OWNER/SLUG")
     metadata |= {
         "id": f"{owner}/{slug}",
         "machine_shape": settings["machine_shape"],
+        "dataset_sources": sources,
         "kernel_sources": [f"{owner}/{slug}"] if resume else [],
     }
-    settings |= {"dataset_sources": metadata["dataset_sources"], "resume": resume, "accelerator": accelerator}
-    constants = {"CHAIN": chain or chain_id(settings), "SESSION": session, "JOB": settings}
+    text = kernel_text(constants_of(settings, sources, resume, accelerator, chain, session))
+    if len(text.encode()) >= SOURCE_BYTES:
+        raise InputError(f"the kernel has {len(text.encode()):,} bytes; Kaggle takes fewer than {SOURCE_BYTES:,}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "kernel-metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
-    (out / metadata["code_file"]).write_text(kernel_text(constants))
+    (out / metadata["code_file"]).write_text(text)
     return out
 
 
-def kernel_text(constants: dict) -> str:
-    """kernel.py with its constants filled in and the package before its last lines."""
-    functions, main = (HERE / "kernel.py").read_text().replace(IMPORT, "").split(MAIN)
-    for name, value in constants.items():
-        functions = replaced(functions, name, value)
-    return functions + "\n\n# --- the package ---\n\n" + carrier() + MAIN + main
+def check_owner(owner: str) -> None:
+    """InputError for what can't be a name on Kaggle, the placeholder among it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", owner) or owner == PLACEHOLDER:
+        raise InputError(f"owner must be your name on Kaggle, as in kaggle.com/NAME, got {owner!r}")
 
 
-def built(folder: Path) -> dict:
-    """The job in a built folder: its settings, with "chain" and "session"."""
-    text = (Path(folder) / "kernel.py").read_text()
-    chain, session, job = (ast.literal_eval(re.search(rf"^{name} = (.*)$", text, re.M)[1]) for name in ("CHAIN", "SESSION", "JOB"))
-    return {**job, "chain": chain, "session": session}
+def own_sources(metadata: dict) -> list[str]:
+    """A job's own data sets, without the one that holds the package."""
+    return [source for source in metadata["dataset_sources"] if not source.startswith(f"{PLACEHOLDER}/")]
 
 
-def replaced(text: str, name: str, value) -> str:
-    """The text with another value for the constant `name`, which stands on a line of its own."""
-    line = f"{name} = {value!r}" if not isinstance(value, str) else f'{name} = "{value}"'
-    found, count = re.subn(rf"^{name} = .*$", lambda _: line, text, flags=re.M)
-    if count != 1:
-        raise ValueError(f"{name} stands on {count} lines of the template, not on one")
-    return found
+def constants_of(settings: dict, sources: list[str], resume=False, accelerator="t4", chain: str | None = None, session=0) -> dict:
+    """What the builder fills into kernel.py."""
+    job = settings | {"dataset_sources": sources, "resume": resume, "accelerator": accelerator}
+    return {"CHAIN": chain or chain_id(job), "SESSION": session, "JOB": job}
 
 
-# --- the package as text ---
+def small_kernel(job: str | Path) -> str:
+    """kernel.py of the job's own folder, which finds everything in the data set that the folder names."""
+    metadata = json.loads((job_folder(job) / "kernel-metadata.json").read_text())
+    return small_kernel_text(constants_of(load_job(job), own_sources(metadata)))
 
 
-def package_bytes(weights: tuple[str, ...] = ()) -> bytes:
-    """ddpm_utils as a zip: its code and the shipped models named, always with the same bytes."""
-    files = sorted(PACKAGE.rglob("*.py")) + [shipped(name) for name in sorted(weights)]
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(ROOT).as_posix())  # dated 1980, so that time leaves no trace
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    return buffer.getvalue()
-
-
-def carrier(weights: tuple[str, ...] = ()) -> str:
-    """unpack.py with the package inside."""
-    data = package_bytes(weights)
-    text = (HERE / "unpack.py").read_text()
-    text = text[text.index("import base64") :]  # without its docstring
-    text = replaced(text, "PACKAGE_SHA256", hashlib.sha256(data).hexdigest())
-    encoded = base64.b64encode(data).decode()
-    lines = "\n".join(encoded[i : i + 160] for i in range(0, len(encoded), 160))
-    return text.replace('PACKAGE = ""', f'PACKAGE = """\n{lines}\n"""').strip() + "\n"
-
-
-# --- notebooks ---
-
-
-def build_notebooks(out: Path) -> list[Path]:
-    """Write a copy of every notebook with the package, and the shipped models that it uses, in its set-up cell; returns the files."""
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-        notebook = json.loads(path.read_text())
-        code = "".join(line for cell in notebook["cells"] if cell["cell_type"] == "code" for line in cell["source"])
-        weights = tuple(sorted(set(re.findall(r'\bshipped\("([\w-]+)"\)', code))))
-        for cell in notebook["cells"]:
-            if "setup" in cell["metadata"].get("tags", []):
-                text = f"{SETUP_TITLE}\n{carrier(weights)}\n\nunpack_ddpm_utils()\n\n{''.join(cell['source'])}"
-                cell["source"] = text.splitlines(keepends=True)
-                cell["metadata"] |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
-        written.append(out / path.name)
-        written[-1].write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    return written
+def refresh_kernels() -> list[Path]:
+    """Write `small_kernel` into the folder of every job; returns the files."""
+    folders = sorted(path.parent for path in HERE.glob("*/job.toml"))
+    for folder in folders:
+        (folder / "kernel.py").write_text(small_kernel(folder))
+    return [folder / "kernel.py" for folder in folders]
 
 
 # --- command line ---
@@ -242,11 +207,11 @@ def value_of(text: str):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code, 2 after one sentence on wrong input."""
+    """The command line; returns the exit code, 2 after one sentence on wrong input, 1 where Kaggle refuses or doesn't answer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", help="a folder of kaggle/, or `notebooks`")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--owner", help="your name on Kaggle")
+    parser.add_argument("what", metavar="JOB", help="a folder of kaggle/, or dataset, notebooks, push-notebooks, kernels")
+    parser.add_argument("--out", type=Path, help="folder to write into (default build/kaggle/JOB)")
+    parser.add_argument("--owner", help="your name on Kaggle (default: the name that the credentials belong to)")
     parser.add_argument("--accelerator", default="t4", help="t4: GPU T4 x2; p100: retired by Kaggle, see README.md (default %(default)s)")
     parser.add_argument("--epochs", type=int, help="of the whole run (default: the job's)")
     parser.add_argument(
@@ -257,21 +222,52 @@ def main(argv: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of job.toml or a flag of train, such as width=64"
     )
     args = parser.parse_args(argv)
+    from client import Refused, Unreachable
+    from refusals import explained
+
     try:
-        if args.job == "notebooks":
-            for path in build_notebooks(args.out):
-                print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
-            return 0
-        overrides = overrides_of(args.set)
-        if args.owner is None:
-            raise InputError("--owner is needed: your name on Kaggle, as in kaggle.com/NAME")
-        changes = {"accelerator": args.accelerator, "epochs": args.epochs, "dataset": args.dataset, "overrides": overrides}
-        out = build_job(args.job, args.owner, args.out, resume=args.resume_from_self, **changes)
+        make(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{out}: chain {built(out)['chain']}; push it with: kaggle kernels push -p {out}")
+    except (Refused, Unreachable) as error:
+        print(f"stopped: {explained(error)}", file=sys.stderr)
+        return 1
     return 0
+
+
+def make(args: argparse.Namespace) -> None:
+    """Make what the command line asks for, and say what to do with it."""
+    import course_notebooks
+
+    out = args.out or BUILD / args.what
+    if args.what == "kernels":
+        print("\n".join(f"{path} ({path.stat().st_size:,} bytes)" for path in refresh_kernels()))
+    elif args.what == "notebooks":
+        print("\n".join(f"{path} ({path.stat().st_size:,} bytes)" for path in course_notebooks.build_notebooks(out)))
+    elif args.what == "dataset":
+        course_notebooks.build_dataset(owner_of(args), out)
+        print(f"{out}: upload it with: kaggle datasets create -p {out} --dir-mode zip")
+    elif args.what == "push-notebooks":
+        from publish import push_notebooks
+
+        push_notebooks(args.owner, out)
+    else:
+        overrides = overrides_of(args.set)
+        load_job(args.what, args.accelerator, overrides)  # refuses wrong input before it asks for credentials
+        changes = {"accelerator": args.accelerator, "epochs": args.epochs, "dataset": args.dataset, "overrides": overrides}
+        build_job(args.what, owner_of(args), out, resume=args.resume_from_self, **changes)
+        print(f"{out}: chain {built(out)['chain']}; push it with: kaggle kernels push -p {out}")
+
+
+def owner_of(args: argparse.Namespace) -> str:
+    """The name that is given, or the one that the credentials belong to."""
+    if args.owner is not None:
+        check_owner(args.owner)
+        return args.owner
+    from client import account_of
+
+    return account_of()[1]
 
 
 if __name__ == "__main__":

@@ -5,25 +5,24 @@ versions are numbered by Kaggle, and a version that is newer than the last known
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import build
+import refusals
+from chain_state import Options, State, checked_status, wanted
 from client import Kernel, Pushed, Quota, Refused, Unreachable, download
-from kernel import CAUSES
+from outcomes import CAUSES
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write
-from ddpm_utils.settings import check_value, json_object
 
 PATIENCE = 30  # requests without an answer, one after the other, before a chain gives up
 LEAST = 0.05  # of a session's usual hours: with less than that left of the week, a session isn't worth its start
 TIMEOUT = "max allowed execution duration"  # Kaggle's words for a session that met its time limit
-BUSY = ("session count", "projected to exceed")  # … for a push that may go through later
-SPENT = "weekly GPU quota"
 ENDED = ("COMPLETE", "ERROR", "CANCEL_ACKNOWLEDGED")
 
 
@@ -33,46 +32,6 @@ class Stopped(Exception):
 
 class WeekSpent(Exception):
     """The GPU hours of this week are spent; the message says when there are new ones."""
-
-
-@dataclass
-class State:
-    """What a chain knows. Written as chain.json."""
-
-    kernel: str  # OWNER/SLUG
-    chain: str
-    version: int = 0  # the newest that is dealt with
-    running: int | None = None
-    pushing: bool = False  # and its answer was not heard yet
-    good: int | None = None  # the newest version whose output can be gone on from
-    failures: int = 0  # one after the other
-    sessions: list[dict] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: Path) -> "State | None":
-        if not path.exists():
-            return None
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{str(path)!r} is not the state of a chain; restore it, or use another --out") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a chain runs. build: arguments of build.build_job that are the same in each session."""
-
-    job: str
-    epochs: int
-    out: Path
-    build: dict
-    hours: float  # a session's own limit
-    margin: float  # hours between that and the limit that Kaggle is told
-    poll: float = 60  # seconds
-    max_failures: int = 3
-    fetch_checkpoints: bool = False
-    wait_for_quota: bool = False
-    replace: bool = False  # begin anew on a kernel that holds another chain
 
 
 class Chain:
@@ -166,7 +125,7 @@ class Chain:
         except Refused as error:
             state.pushing = False
             self._write()
-            return self._refused(str(error))
+            return self._refused(error)
         self._pushed(pushed, hours)
 
     def _pushed(self, pushed: Pushed, hours: float) -> None:
@@ -178,23 +137,24 @@ class Chain:
         self.say(f"pushed version {pushed.version}, of at most {hours:.3g} hours: https://www.kaggle.com/code/{state.kernel}")
         if pushed.left_out_datasets:
             raise Stopped(
-                f"Kaggle left out the data set {', '.join(pushed.left_out_datasets)}: wrong name, or not yours to read; "
-                f"version {pushed.version} runs without it and will fail"
+                f"Kaggle left out the data set {', '.join(pushed.left_out_datasets)}, so that version {pushed.version} will fail: its name is wrong, "
+                "or it isn't yours to read; open its page on Kaggle, accept its terms or correct the name, and run the same command again"
             )
         if pushed.left_out_kernels:
             self.say(f"Kaggle left out {', '.join(pushed.left_out_kernels)}: without its earlier output this session will fail")
         if pushed.version != expected:
             raise Stopped(f"version {expected} was expected: another run.py pushes to this kernel too; stop one, and run the other again")
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, error: Refused) -> None:
         """Wait where that helps."""
-        if any(words in reason for words in BUSY):
-            self.say(f"refused: {reason} Trying again in {2 * self.options.poll:g} s")
+        way = refusals.of_push(error)
+        if way.again:
+            self.say(f"refused: {error} Trying again in {2 * self.options.poll:g} s")
             time.sleep(2 * self.options.poll)
-        elif SPENT in reason:
+        elif way.spent:
             self._week_spent(self._patiently(self.kernel.quota))
         else:
-            raise Stopped(f"Kaggle refused the push: {reason}")
+            raise Stopped(f"Kaggle refused the push: {refusals.explained(error)}")
 
     def _hours_now(self) -> float | None:
         """Hours for a session that begins now; None after waiting for the next week."""
@@ -209,7 +169,9 @@ class Chain:
 
     def _week_spent(self, quota: Quota | None) -> None:
         if quota is None:
-            raise WeekSpent("the GPU hours of this week are spent; kaggle.com/settings tells when there are new ones")
+            raise WeekSpent(
+                "the GPU hours of this week are spent; there are new ones on Saturday at 00:00 UTC: run the same command again then"
+            )
         said = f"the GPU hours of this week are spent; there are new ones at {quota.refresh:%Y-%m-%d %H:%M} UTC"
         if not self.options.wait_for_quota:
             raise WeekSpent(f"{said}: run the same command again then")
@@ -272,7 +234,9 @@ class Chain:
             with atomic_write(self.options.out / "model.safetensors") as file:
                 file.write((folder / about["model"]).read_bytes())
         self.state.failures = 0
-        self._end(version, {name: about[name] for name in ("status", "reason", "epoch", "step", "hours", "peak_disk_gb")})
+        self._end(version, {name: about[name] for name in ("status", "reason", "epoch", "step", "hours", "total_hours", "peak_disk_gb")})
+        if status == "stopped":
+            self._forecast(about)
         if status == "failed":
             untold = (
                 ""
@@ -280,6 +244,17 @@ class Chain:
                 else "; its status.json, of an older kernel, doesn't tell whether another try helps: run the same command for one"
             )
             raise Stopped(f"training failed: {about['reason']}{untold}")
+
+    def _forecast(self, about: dict) -> None:
+        """Say what is left, by what was measured so far: from here on the plan's estimate is replaced."""
+        seconds, left = self.state.seconds_per_epoch, about["epochs"] - about["epoch"]
+        if seconds:
+            hours = seconds * left / 3600
+            count = math.ceil(hours / self.options.hours)
+            self.say(
+                f"measured: {seconds:.3g} s an epoch, starts included; the {left:g} that are left take about {hours:.2g} hours, "
+                f"in {count} session{'s' if count > 1 else ''}"
+            )
 
     def _cause(self, version: int, about: dict) -> str | None:
         """Why the session ended, a word of CAUSES; None for a failure that an older kernel left without one."""
@@ -292,8 +267,13 @@ class Chain:
         return cause
 
     def _failed(self, version: int, reason: str) -> None:
-        """Count a session that failed; too many, one after the other, end the chain."""
+        """Count a session that failed; too many, one after the other, end the chain, and so does one that another would follow for sure."""
         _, log = self._patiently(lambda: self.kernel.output(version))
+        if refusal := refusals.in_log(log):
+            reason, way = refusal
+            if not way.again:
+                self._end(version, {"status": "failed", "reason": reason})
+                raise Stopped(f"version {version} refused to begin: {reason}; {way.do}")
         tail = "\n".join(f"  | {line}" for line in log.strip().splitlines()[-15:])
         self.state.failures += 1
         self.say(f"version {version} failed ({self.state.failures} of {self.options.max_failures}): {reason}\n{tail}")
@@ -321,25 +301,3 @@ class Chain:
     def _write(self) -> None:
         with atomic_write(self.path) as file:
             file.write(json.dumps(asdict(self.state), indent=2).encode())
-
-
-STATUS = {  # what decides of what a session leaves, with its types
-    **{"chain": str, "status": str, "reason": str, "files": dict, "state": str | None, "model": str | None},
-    **{"epoch": float, "epochs": int, "step": int, "hours": float, "peak_disk_gb": float},
-}
-
-
-def checked_status(text: bytes) -> dict:
-    """What a session's status.json says; InputError for one that is damaged or lacks something."""
-    about = json_object(text, "its status.json")
-    if about.get("chain") is not None:  # else a stranger's, which is told by that
-        for name, hint in STATUS.items():
-            check_value(f"{name!r} in its status.json", about.get(name), {}, hint)
-        for name, file in about["files"].items():
-            check_value(f"the file {name!r} in its status.json", file, {}, dict)
-    return about
-
-
-def wanted(files: dict, done: bool, checkpoints: bool) -> list[str]:
-    """The files to fetch: the report always, all but the states when the run is done, and everything if checkpoints are asked for."""
-    return [n for n in files if checkpoints or n == "report.html" or (done and not Path(n).match("state-*.pt"))]

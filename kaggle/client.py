@@ -23,7 +23,7 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """Kaggle says no, in the words of this exception. code: the HTTP status, or None for a push that was answered with a reason."""
+    """Kaggle says no, in its own words. code: the HTTP status, or None for a push that was answered with a reason."""
 
     def __init__(self, text: str, code: int | None = None):
         super().__init__(text)
@@ -49,24 +49,32 @@ class Pushed:
     left_out_datasets: list[str]
 
 
+def account_of(owner: str | None = None) -> tuple:
+    """(the client, the name that its credentials belong to). Raises InputError without credentials, or where `owner` is another's name."""
+    try:
+        from kaggle.api.kaggle_api_extended import KaggleApi
+    except SystemExit as error:  # its import looks for credentials, and has explained how to get some
+        raise InputError("there are no credentials for Kaggle; see above") from error
+    except ImportError as error:
+        raise InputError(f"the kaggle package is needed ({error}); pip install kaggle six") from error
+    api = KaggleApi()
+    api.args = [word for word in api.args if word != "--verbose"]  # under which it prints its headers, with the credentials
+    try:
+        ask(api.authenticate)
+    except SystemExit as error:
+        raise InputError("there are no credentials for Kaggle; see above") from error
+    account = api.get_config_value(api.CONFIG_NAME_USER)
+    if owner is not None and owner.lower() != account.lower():
+        raise InputError(f"the credentials are those of {account!r}, --owner says {owner!r}; a kernel runs on its own owner's account")
+    return api, account
+
+
 class Kernel:
     """The kernel OWNER/SLUG; owner None: the account's own name. Raises InputError without credentials or with another's name."""
 
     def __init__(self, owner: str | None, slug: str):
-        try:
-            from kaggle.api.kaggle_api_extended import KaggleApi
-        except ImportError as error:
-            raise InputError(f"the kaggle package is needed ({error}); pip install kaggle six") from error
-        self.api = KaggleApi()
-        self.api.args = [word for word in self.api.args if word != "--verbose"]  # under which it prints its headers, with the credentials
-        try:
-            ask(self.api.authenticate)
-        except SystemExit as error:  # it has explained how to get credentials
-            raise InputError("there are no credentials for Kaggle; see above") from error
-        account = self.api.get_config_value(self.api.CONFIG_NAME_USER)
-        if owner is not None and owner.lower() != account.lower():
-            raise InputError(f"the credentials are those of {account!r}, --owner says {owner!r}; a kernel runs on its own owner's account")
-        self.owner, self.slug = account, slug
+        self.api, self.owner = account_of(owner)
+        self.slug = slug
 
     @property
     def ref(self) -> str:
@@ -137,7 +145,7 @@ class Kernel:
         return ask(call)
 
 
-def ask(call):
+def ask(call, seconds: float = ANSWER_SECONDS):
     """The answer of `call`. Raises Unreachable where asking again may help, Refused where it won't."""
     import requests
 
@@ -151,19 +159,29 @@ def ask(call):
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(ANSWER_SECONDS)
+    thread.join(seconds)
     if not outcome:
-        raise Unreachable(f"no answer in {ANSWER_SECONDS} s")
+        raise Unreachable(f"no answer in {seconds:g} s")
     answer, error = outcome[0]
     if isinstance(error, requests.HTTPError):
         code = error.response.status_code
-        said = f"HTTP {code} {error.response.reason}"
-        raise (Unreachable(said) if code >= 500 or code == 429 else Refused(f"{said}: {error}", code)) from None
+        said = f"{sentence_of(error.response) or error.response.reason} (HTTP {code})"
+        raise (Unreachable(said) if code >= 500 or code == 429 else Refused(said, code)) from None
     if isinstance(error, requests.RequestException):
         raise Unreachable(type(error).__name__) from None
     if error is not None:
         raise error
     return answer
+
+
+def sentence_of(response) -> str:
+    """Kaggle's own words in a refusal, which lie nested in its body, where the client doesn't look; "" where there are none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return ""
+    inner = body.get("error", body) if isinstance(body, dict) else {}
+    return str(inner.get("message", "")) if isinstance(inner, dict) else str(inner)
 
 
 def download(address: str, path: Path, sha256: str | None) -> None:

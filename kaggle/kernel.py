@@ -1,11 +1,11 @@
 """One session of a training job on Kaggle: look at the machine, find the data, go on where the chain stopped, train, report.
 
-kaggle/build.py fills in the constants and the package. Exit code 1: refused before training, so that nothing is lost. Once training has begun
-the exit code is 0 whatever happens, because Kaggle throws away what a failed session wrote: status.json says how it ended, for programs in
-its fields "status" and "cause" (see CAUSES), for people in "reason".
+kaggle/build.py fills in the constants and the package; or from_dataset.py runs this out of a data set, where the package lies beside its folder.
+Exit code 1: refused before training, so that nothing is lost; a line of the log says why, for programs in its field "cause" (see REFUSALS),
+because a failed session leaves no files. Once training has begun the exit code is 0 whatever happens, because Kaggle throws away what a failed
+session wrote: status.json says how it ended, for programs in its fields "status" and "cause" (see CAUSES), for people in "reason".
 """
 
-import html
 import json
 import os
 import shutil
@@ -15,11 +15,11 @@ import sys
 import tempfile
 import time
 import traceback
-from base64 import b64encode
 from contextlib import suppress
-from hashlib import file_digest
 from pathlib import Path
 
+from outcomes import CAUSE_OF, REFUSED, Refused, read_status
+from session_report import digest, report, write
 from unpack import PACKAGE_SHA256, unpack_ddpm_utils
 
 STARTED = time.monotonic()  # Kaggle's clock runs from here, not from the first training step
@@ -34,41 +34,24 @@ RUN = WORKING / "run"  # what `python -m ddpm_utils train` writes
 MOUNT_DEPTH = 6  # /kaggle/input/datasets/OWNER/SLUG and a few folders inside
 POLL_SECONDS = 1.0
 
-# Why a session ended, a closed set: the field "cause" of status.json, which chain.py decides by. A refusal before training leaves no files.
-CAUSES = {
-    "done": "all epochs are trained",
-    "stopped": "a limit or a signal ended it cleanly before that; the next session goes on",
-    "diverged": "the loss is no longer a number, which another try would meet again",
-    "died": "the training process was killed or crashed, which another try may not meet",
-}
-CAUSE_OF = {"done": "done", "stopped": "stopped", "failed": "diverged", "running": "died"}  # by the "status" that train left in run/
-
-
-class Refused(Exception):
-    """A reason not to train, found before training."""
-
 
 def main() -> int:
     """The whole session; returns the exit code."""
     try:
-        environment = environment_with(unpack_ddpm_utils())
+        environment = environment_with(unpack_ddpm_utils() if PACKAGE_SHA256 else Path(__file__).resolve().parents[1])
         gpus = check_machine(environment)
-        history = take_up_chain() if JOB["resume"] else []
-        command = training_command(prepared_data(environment), gpus)
+        history = take_up_chain()
+        command = training_command(prepared_data(environment), gpus, resume=history is not None)
     except Exception as error:
-        if not isinstance(error, Refused | OSError):
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return refuse(error)
     try:
         tail, peak = watched(command, environment)
     except Exception as error:  # from here on whatever is in the working folder must be kept
         tail, peak = [f"{type(error).__name__}: {error}"], working_bytes()
     if not (RUN / "status.json").exists():
-        print(f"error: {last_words(tail, environment)}", file=sys.stderr)
-        return 1
+        return refuse(refusal_of("training", tail, environment))
     try:
-        status = conclude(history, tail, peak)
+        status = conclude(history or [], tail, peak)
         say(f"{status['status']} at epoch {status['epoch']:g} of {status['epochs']}: {status['reason']}")
     except Exception as error:
         say(f"the report could not be written ({type(error).__name__}: {error}); the run's files are in {RUN}")
@@ -78,6 +61,16 @@ def main() -> int:
 def say(text: str) -> None:
     """One line of the kernel's own in the log."""
     print(f"kernel: {text}", flush=True)
+
+
+def refuse(error: Exception) -> int:
+    """Say why this session doesn't train, in the log for chain.py and as the last line for people; returns the exit code."""
+    if isinstance(error, Refused):
+        print(REFUSED + json.dumps({"cause": error.cause, "reason": str(error)}), flush=True)
+    elif not isinstance(error, OSError):
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
 def hours() -> float:
@@ -91,8 +84,9 @@ def hours() -> float:
 def environment_with(package: Path) -> dict[str, str]:
     """The variables of commands that use the package; decoded images, and the sentence of a refusal, go where they are not saved."""
     path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    cache, refusal = Path(tempfile.gettempdir()) / "ddpm_cache", Path(tempfile.mkdtemp()) / "refusal.txt"
-    return {"DDPM_CACHE": str(cache), **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "DDPM_REFUSAL": str(refusal)}
+    scratch, refusal = Path(tempfile.gettempdir()), Path(tempfile.mkdtemp()) / "refusal.txt"
+    kept = {"DDPM_CACHE": str(scratch / "ddpm_cache"), "PYTHONPYCACHEPREFIX": str(scratch / "pycache")}
+    return {**kept, **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "DDPM_REFUSAL": str(refusal)}
 
 
 def check_machine(environment: dict[str, str]) -> int:
@@ -106,14 +100,17 @@ def check_machine(environment: dict[str, str]) -> int:
     except ValueError:
         print(done.stdout, flush=True)
         words = last_words(done.stderr.splitlines(), environment)
-        raise Refused(f"the look at the machine failed with exit code {done.returncode}: {words}") from None
+        raise Refused("machine", f"the look at the machine failed with exit code {done.returncode}: {words}") from None
     for finding in looked["findings"]:
         say(f"{finding['what']}: {finding['found']}")
     if problems := [finding["problem"] for finding in looked["findings"] if finding["problem"]]:
-        raise Refused(problems[-1])
+        raise Refused("machine", problems[-1])
     gpus = looked["devices"].get("cuda", 0)
     if JOB["train"].get("device") == "cuda" and gpus == 0:
-        raise Refused("this session has no GPU; look at the accelerator in kernel-metadata.json and at `kaggle quota`")
+        raise Refused(
+            "no gpu",
+            "this session has no GPU: Kaggle lends none without a verified phone number, and none once the week's hours are used up",
+        )
     return gpus
 
 
@@ -129,41 +126,40 @@ def mounted(name: str) -> list[Path]:
     return [path for depth in range(MOUNT_DEPTH) for path in sorted(INPUT.glob("*/" * depth + name))]
 
 
-def take_up_chain() -> list[dict]:
+def take_up_chain() -> list[dict] | None:
     """Copy the run of this chain's latest session from the inputs into the working folder; returns the sessions so far.
 
-    Raises Refused where there is none, or where its newest state is not what that session wrote.
+    None where no session is mounted, and none was asked for. Raises Refused where the mounted ones are of another chain, where one was asked
+    for and there is none, or where its newest state is not what that session wrote.
     """
     chains = {path: status for path in mounted("status.json") if "chain" in (status := read_status(path))}  # the others are of single runs
+    if not chains and not JOB["resume"]:
+        return None
     own = [path for path, status in chains.items() if status["chain"] == CHAIN]
     if not own:
         found = ", ".join(f"{status['chain']!r} in {str(path.parent)!r}" for path, status in chains.items()) or "no session of any chain"
         raise Refused(
+            "foreign checkpoint" if chains else "no checkpoint",
             f"there is no checkpoint of chain {CHAIN!r} in {str(INPUT)!r} to go on from, found {found}; "
-            f"push with the kernel's own latest output as a source, or begin anew without resuming"
+            "push with the kernel's own latest output as a source, or begin anew without resuming",
         )
     newest = max(own, key=lambda path: chains[path]["step"])
     before = chains[newest]
     if before["state"] is None:
         raise Refused(
-            f"session {before['session']} of chain {CHAIN!r} in {str(newest.parent)!r} left no checkpoint; begin anew without resuming"
+            "damaged checkpoint",
+            f"session {before['session']} of chain {CHAIN!r} in {str(newest.parent)!r} left no checkpoint; begin anew without resuming",
         )
     for name, about in before["files"].items():
         path = newest.parent / name
         if not path.is_file() or path.stat().st_size != about["bytes"] or digest(path) != about["sha256"]:
-            raise Refused(f"{str(path)!r} is missing or damaged: it isn't what session {before['session']} wrote; mount its whole output")
+            raise Refused(
+                "damaged checkpoint",
+                f"{str(path)!r} is missing or damaged: it isn't what session {before['session']} wrote; mount its whole output",
+            )
     carry_forward(newest.parent / "run")
     say(f"going on from epoch {before['epoch']:g}, {before['state']} of session {before['session']} in {newest.parent}")
     return before["history"]
-
-
-def read_status(path: Path) -> dict:
-    """What a status.json says, which may also be a stranger's, or damaged."""
-    try:
-        status = json.loads(path.read_text())
-    except ValueError:
-        return {"chain": "a damaged status.json"}
-    return status if isinstance(status, dict) else {}
 
 
 def carry_forward(run: Path) -> None:
@@ -175,14 +171,13 @@ def carry_forward(run: Path) -> None:
             shutil.copyfile(path, target)  # without the modes: inputs are read-only
 
 
-def digest(path: Path) -> str:
-    """A file's SHA-256."""
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+def prepared_data(environment: dict[str, str]) -> str | Path:
+    """The folder to train on, found by the names that it holds. Pairs that prepare-pairs has not seen yet are cut into scratch space.
 
-
-def prepared_data(environment: dict[str, str]) -> Path:
-    """The folder to train on, found by the names that it holds. Pairs that prepare-pairs has not seen yet are cut into scratch space."""
+    A job without a data set trains on what it draws, where it says what that is.
+    """
+    if not JOB["dataset_sources"] and JOB["drawn"]:
+        return JOB["drawn"]
     if JOB["pairs"] and (prepared := mounted("split.json")):
         say(f"prepared pairs in {prepared[0].parent}")
         return prepared[0].parent
@@ -190,7 +185,7 @@ def prepared_data(environment: dict[str, str]) -> Path:
     holders = [path.parent for path in mounted(names[0]) if all((path.parent / name).exists() for name in names)]
     if not holders:
         sources = ", ".join(JOB["dataset_sources"]) or "none"
-        raise Refused(f"no folder in {str(INPUT)!r} holds {' and '.join(names)}; check the job's data set (sources: {sources})")
+        raise Refused("no data", f"no folder in {str(INPUT)!r} holds {' and '.join(names)}; check the job's data set (sources: {sources})")
     say(f"data in {holders[0]}")
     if not JOB["pairs"]:
         return holders[0]
@@ -199,15 +194,15 @@ def prepared_data(environment: dict[str, str]) -> Path:
     options = ["--size", str(train["img-size"]), "--memory", "8", *(["--skip-broken"] if train.get("skip-broken") else [])]
     code, lines = run([sys.executable, "-m", "ddpm_utils", "prepare-pairs", *folders, str(pairs), *options], environment)
     if code:
-        raise Refused(last_words(lines, environment))
+        raise refusal_of("prepare-pairs", lines, environment)
     return pairs
 
 
-def training_command(data: Path, gpus: int) -> list[str]:
+def training_command(data: str | Path, gpus: int, resume: bool) -> list[str]:
     """`python -m ddpm_utils train …` in as many processes as there are GPUs, with what is left of this session's hours."""
     left = JOB["max_hours"] - hours()
     if left <= 0:
-        raise Refused(f"starting took {hours():.4f} hours, the session may take {JOB['max_hours']:g}; raise max_hours")
+        raise Refused("no time", f"starting took {hours():.4f} hours, the session may take {JOB['max_hours']:g}; raise max_hours")
     count = JOB["processes"] or max(1, gpus)
     several = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(count)]
     words = [sys.executable, *(several if count > 1 else []), "-m", "ddpm_utils", "train", "--data-path", str(data), "--out", str(RUN)]
@@ -215,7 +210,7 @@ def training_command(data: Path, gpus: int) -> list[str]:
     for name, value in JOB["train"].items():
         values = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{name}", *map(str, values)] if value is not False else []
-    return words + (["--resume"] if JOB["resume"] else [])
+    return words + (["--resume"] if resume else [])
 
 
 def last_words(lines: list[str], environment: dict[str, str]) -> str:
@@ -223,6 +218,13 @@ def last_words(lines: list[str], environment: dict[str, str]) -> str:
     refusal = Path(environment.get("DDPM_REFUSAL", os.devnull))
     said = [refusal.read_text()] if refusal.is_file() else []
     return (said or lines or ["it ended without a word"])[-1]
+
+
+def refusal_of(command: str, lines: list[str], environment: dict[str, str]) -> Exception:
+    """What to raise for a command that ended before it did anything: Refused if it refused its input, which it would do again."""
+    words = last_words(lines, environment)
+    refused = Path(environment.get("DDPM_REFUSAL", os.devnull)).is_file()
+    return Refused("input", words) if refused else OSError(f"{command} ended before it began: {words}")
 
 
 # --- training ---
@@ -291,7 +293,7 @@ def conclude(history: list[dict], tail: list[str], peak_bytes: int) -> dict:
         "history": [*history, this],
     }
     write(WORKING / "status.json", json.dumps(about, indent=2))
-    write(WORKING / "report.html", report(about))
+    write(WORKING / "report.html", report(about, RUN))
     return about
 
 
@@ -304,33 +306,6 @@ def run_status(tail: list[str]) -> dict:
         epoch = round(step * status["epochs"] / status["steps"], 3)
         status |= {"status": "failed", "step": step, "epoch": epoch, "reason": f"training died: {' | '.join(tail[-3:])[-500:]}"}
     return status
-
-
-def report(about: dict) -> str:
-    """A page with the loss, the latest samples and the sessions so far, that needs no other file."""
-    pictures = [(RUN / "loss.png", "training loss over the steps"), *((p, p.stem) for p in sorted(RUN.glob("samples/*.png"))[-1:])]
-    shown = "".join(
-        f'<h2>{html.escape(words)}</h2><img alt="{html.escape(words)}" src="data:image/png;base64,{b64encode(path.read_bytes()).decode()}">'
-        for path, words in pictures
-        if path.is_file()
-    )
-    columns = ("session", "status", "epoch", "hours", "peak_disk_gb", "reason")
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(str(s[c]))}</td>" for c in columns) + "</tr>" for s in about["history"])
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(CHAIN)}</title>'
-        "<style>body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em}td,th{padding:.2em .8em;text-align:left}"
-        "img{max-width:100%}</style>"
-        f"<h1>{html.escape(JOB['job'])}: {about['status']} at epoch {about['epoch']:g} of {about['epochs']}</h1>"
-        f"<p>Chain {html.escape(CHAIN)}, {about['total_hours']:.2f} hours so far.</p>"
-        f"<table><tr>{''.join(f'<th>{c}</th>' for c in columns)}</tr>{rows}</table>{shown}</html>"
-    )
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

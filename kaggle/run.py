@@ -15,12 +15,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # works without an installation
 
 import build
-from chain import Chain, Options, Stopped, WeekSpent
+from chain import Chain, Stopped, WeekSpent
+from chain_state import Options, State
 from client import Kernel, Refused, Unreachable
+from estimates import show_plan
 from filelock import FileLock, Timeout
+from refusals import explained
 
 from ddpm_utils.errors import InputError
-from ddpm_utils.training.plan import plan_sessions
 
 RETIRED = "the P100 was retired by Kaggle on 2026-09-15: the session will run on GPU T4 x2, with the batch and precision of the P100"
 
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error)
         return 3
     except (Stopped, Refused, Unreachable) as error:
-        print(f"stopped: {error}", file=sys.stderr)
+        print(f"stopped: {explained(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; a session on Kaggle goes on: run the same command to follow it", file=sys.stderr)
@@ -76,10 +78,11 @@ def run(args: argparse.Namespace) -> int:
     job = build.load_job(args.job, args.accelerator, overrides | ({"epochs": args.epochs} if args.epochs is not None else {}))
     if args.accelerator == "p100":
         print(RETIRED)
-    if args.dry_run:
-        show_plan(job)
-        return 0
     out = args.out or Path("out/kaggle") / job["job"]
+    if args.dry_run:
+        state = State.read(out / "chain.json")
+        show_plan(job, state.seconds_per_epoch if state else None)
+        return 0
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "lock", timeout=0):
@@ -110,26 +113,6 @@ def follow(args: argparse.Namespace, job: dict, overrides: dict, out: Path) -> N
         replace=args.replace,
     )
     Chain(kernel, chain, options, lambda text: print(f"{time.strftime('%m-%d %H:%M:%S')} {text}", flush=True)).run()
-
-
-def show_plan(job: dict) -> None:
-    """Sessions, hours and disk of the whole run, from the job's estimates."""
-    train = job["train"]
-    sessions = plan_sessions(
-        epochs=job["epochs"],
-        seconds_per_epoch=job["seconds_per_epoch"],
-        session_hours=job["max_hours"],
-        disk_gb=job["max_disk_gb"],
-        parameters=job["parameters"],
-        keep=train.get("keep", 2),
-        averages=len(train.get("ema-sigmas", [0])),
-        snapshot_every=train.get("snapshot-every", 0),
-    )
-    print(f"{job['job']}: {job['epochs']} epochs on {job['machine_shape']}, about {job['seconds_per_epoch']:g} s each (an estimate)")
-    print(f"{'session':>8}{'epochs':>12}{'hours':>8}{'week':>6}{'disk GB':>9}")
-    for s in sessions:
-        print(f"{s.number:>8}{f'{s.first_epoch}-{s.last_epoch}':>12}{s.hours:>8.2f}{s.week:>6}{s.disk_gb:>9.2f}")
-    print(f"{sum(s.hours for s in sessions):.1f} GPU hours in {len(sessions)} sessions and {sessions[-1].week} weeks of 30 hours")
 
 
 if __name__ == "__main__":

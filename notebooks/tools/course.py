@@ -35,7 +35,7 @@ def run(paths: list[Path]) -> None:
 
     for path in paths or notebooks():
         notebook = nbformat.read(path, as_version=4)
-        clean(notebook)
+        clean(notebook, path.name)
         started = time.monotonic()
         client = NotebookClient(
             notebook,
@@ -45,21 +45,20 @@ def run(paths: list[Path]) -> None:
             record_timing=False,
         )
         client.execute()
-        clean(notebook)
+        clean(notebook, path.name)
         nbformat.validate(notebook)
         nbformat.write(notebook, path)
         print(f"{path.name}: {time.monotonic() - started:.0f} s, {path.stat().st_size / 1e6:.2f} MB")
 
 
-def clean(notebook) -> None:
+def clean(notebook, name: str) -> None:
     """One kernel name, the set-up cell of setup_cell.py, no widget state and no output that only a live kernel can show."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
+    address_it(notebook, name)
     for cell in notebook.cells:
-        if "setup" in cell.metadata.get("tags", []):
-            cell.source = source()
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
             cell.outputs = joined(o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {}))
@@ -76,25 +75,62 @@ def joined(outputs) -> list:
     return kept
 
 
-# --- badges ---
+# --- the repository's address, which stands in setup_cell.py ---
+
+BADGE = re.compile(r"^\[!\[Open in \w+\]\(.*\)\]\(.*\)\n", re.M)
 
 
 def badges(repository: str) -> None:
-    """Point every badge, and the set-up cell, at the GitHub repository OWNER/NAME."""
+    """Write the GitHub repository OWNER/NAME into the set-up cell, and by that into every notebook."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         sys.exit(f"REPO must be OWNER/NAME as on GitHub, got {repository!r}")
-    old = address()
-    for path in [NOTEBOOKS / "setup_cell.py", *notebooks()]:
-        text = path.read_text()
-        path.write_text(
-            re.sub(rf"(github\.com/|colab\.research\.google\.com/github/|/github/){re.escape(old)}(?![\w-])", rf"\g<1>{repository}", text)
-        )
-    print(f"badges point at {repository}, they did at {old}")
+    path, old = NOTEBOOKS / "setup_cell.py", address()
+    path.write_text(path.read_text().replace(f'ADDRESS = "https://github.com/{old}"', f'ADDRESS = "https://github.com/{repository}"'))
+    for path in all_notebooks():
+        notebook = nbformat.read(path, as_version=4)
+        address_it(notebook, path.name)
+        nbformat.write(notebook, path)
+    print(f"the notebooks name {repository}, they named {old}")
+    if not is_placeholder():
+        print(f"publish the version that they fetch: git tag {tag()} && git push origin {tag()}")
+
+
+def all_notebooks() -> list[Path]:
+    """The chapters, and the notebook that trains on Colab."""
+    return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
 def address() -> str:
     """OWNER/NAME of the repository that the badges and the set-up cell name."""
     return re.search(r'ADDRESS = "https://github\.com/([^"]+)"', source())[1]
+
+
+def tag() -> str:
+    """The version that a set-up cell fetches."""
+    return re.search(r'TAG = "([^"]+)"', source())[1]
+
+
+def is_placeholder() -> bool:
+    return address().startswith("OWNER/")
+
+
+def address_it(notebook, name: str) -> None:
+    """The set-up cell of setup_cell.py, and badges under the title that lead to this repository; none while it has no address."""
+    for cell in notebook.cells:
+        if "setup" in cell.metadata.get("tags", []):
+            cell.source = source()
+    title, _, rest = notebook.cells[0].source.partition("\n\n")
+    rest = BADGE.sub("", rest).lstrip("\n")
+    place = f"{address()}/blob/main/notebooks/{name}"
+    colab, kaggle = (
+        f"https://colab.research.google.com/github/{place}",
+        f"https://kaggle.com/kernels/welcome?src=https://github.com/{place}",
+    )
+    shown = (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n"
+        f"[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]({kaggle})\n\n"
+    )
+    notebook.cells[0].source = f"{title}\n\n{'' if is_placeholder() else shown}{rest}"
 
 
 # --- equations ---

@@ -150,7 +150,7 @@ def test_links_and_badges_lead_to_files_of_this_repository(path):
             badges.append(url.path.removeprefix("/github/"))
         elif url.netloc == "kaggle.com" and url.path == "/kernels/welcome":
             badges.append(parse_qs(url.query)["src"][0].removeprefix("https://github.com/"))
-    assert badges == [f"{course.address()}/blob/main/notebooks/{path.name}"] * 2
+    assert badges == ([] if course.is_placeholder() else [f"{course.address()}/blob/main/notebooks/{path.name}"] * 2)
 
 
 @every_notebook

@@ -1,8 +1,7 @@
-"""Notebooks that kaggle/build.py makes: one file each, run in an empty folder, without this repository and without a network."""
+"""The notebooks that kaggle/build.py makes, and the set-up cell that finds the course, or fetches it, wherever they are opened."""
 
-import importlib.util
-import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,73 +9,172 @@ from pathlib import Path
 import nbformat
 import pytest
 from bare_python import bare_environment, bare_python
-from nbclient import NotebookClient
 
+from ddpm_utils import __version__
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
 
-ROOT = Path(__file__).parents[2]
-NAMES = sorted(p.name for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXECUTED = [name for name in NAMES if name.startswith(("01", "04"))]  # the others take the same way, and longer
+sys.path.insert(0, str(Path(__file__).parents[2] / "kaggle"))
 
-spec = importlib.util.spec_from_file_location("kaggle_build", ROOT / "kaggle" / "build.py")
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+import course_notebooks
+from course_notebooks import course
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb"))
+LAYOUTS = ("ddpm-utils", "datasets/alice/ddpm-utils")
 
 
 @pytest.fixture(scope="module")
-def standalone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("standalone")
-    build.build_notebooks(folder)
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    course_notebooks.build_notebooks(folder)
     return folder
 
 
-def setup_cell(path):
-    (cell,) = [c for c in nbformat.read(path, as_version=4).cells if "setup" in c.metadata.get("tags", [])]
-    return cell
+PLACEHOLDER = course.source().replace(course.address(), "OWNER/ddpm-course")
+
+
+@pytest.fixture
+def addressed(monkeypatch):
+    """The course as if `make badges REPO=alice/course` had been said."""
+    monkeypatch.setattr(course, "source", lambda: PLACEHOLDER.replace("OWNER/ddpm-course", "alice/course"))
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_standalone_notebook_differs_in_its_set_up_cell_alone(standalone, name):
-    ours, theirs = (nbformat.read(folder / name, as_version=4) for folder in (standalone, ROOT / "notebooks"))
+def test_a_built_notebook_is_small_and_has_the_same_cells_without_outputs(built, name):
+    ours, theirs = read(built / name), read(ROOT / "notebooks" / name)
     nbformat.validate(ours)
-    assert [a.cell_type for a, b in zip(ours.cells, theirs.cells, strict=True) if a != b] == ["code"]
-    assert setup_cell(standalone / name).source.endswith(setup_cell(ROOT / "notebooks" / name).source)
-    assert (standalone / name).stat().st_size < 12e6  # the retouching model alone takes 9 MB as text
+    assert (built / name).stat().st_size < 900_000
     assert ours.metadata.kernelspec.name == "python3"  # a push to Kaggle asks for it
+    assert [a.id for a in ours.cells] == [b.id for b in theirs.cells]
+    for a, b in zip(ours.cells, theirs.cells):
+        assert a.cell_type == "markdown" or (a.source, a.outputs, a.execution_count) == (b.source, [], None)
 
 
-def test_no_set_up_cell_installs_anything(standalone):
-    """What Colab and Kaggle have stays as it is: torch, numpy, ipywidgets."""
+def test_building_twice_gives_the_same_bytes(built, tmp_path):
+    course_notebooks.build_notebooks(tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in NAMES] == [(built / name).read_bytes() for name in NAMES]
+
+
+def test_a_notebook_that_is_too_large_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(course_notebooks, "MOST_BYTES", 1000)
+    with pytest.raises(
+        InputError, match=r"01_schedule_constants.ipynb has [\d,]+ bytes without its outputs, 1,000 are too many for Kaggle"
+    ):
+        course_notebooks.build_notebooks(tmp_path)
+
+
+def test_nothing_ever_installs_over_what_colab_and_kaggle_have(built):
     for name in NAMES:
-        code = re.sub(r'PACKAGE = """.*?"""', "", setup_cell(standalone / name).source, flags=re.S)
-        assert not re.search(r"\bpip\b|subprocess|^[!%]", code, re.M)
+        for cell in read(built / name).cells:
+            assert cell.cell_type == "markdown" or not re.search(r"[\"']pip[\"']|^\s*[!%]", cell.source, re.M), cell.source
 
 
-def test_building_twice_gives_the_same_bytes(standalone, tmp_path):
-    build.build_notebooks(tmp_path)
-    assert [(tmp_path / name).read_bytes() for name in NAMES] == [(standalone / name).read_bytes() for name in NAMES]
+# --- the address ---
 
 
-def test_the_set_up_cell_brings_the_shipped_models_that_its_notebook_uses(standalone, tmp_path):
-    python = bare_python(tmp_path / "python")
-    name = next(name for name in NAMES if 'shipped(\\"digits' in (standalone / name).read_text())
-    (tmp_path / "cell.py").write_text(
-        setup_cell(standalone / name).source
-        + "\nfrom ddpm_utils.models import load_model, shipped\nprint(load_model(shipped('digits')).classes)"
-    )
-    (tmp_path / "empty").mkdir()
-    done = subprocess.run([python, tmp_path / "cell.py"], cwd=tmp_path / "empty", capture_output=True, text=True, env=profile(tmp_path))
+def test_while_the_repository_has_no_address_there_are_no_badges_and_no_links_to_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(course, "source", lambda: PLACEHOLDER)
+    course_notebooks.build_notebooks(tmp_path)
+    for name in NAMES:
+        text = "\n".join(c.source for c in read(tmp_path / name).cells if c.cell_type == "markdown")
+        assert not re.search(r"colab-badge|OWNER/ddpm-course|\]\(\.\./|\]\(\w+\.ipynb", text), name
+
+
+def test_with_an_address_badges_and_links_lead_there(addressed, tmp_path):
+    course_notebooks.build_notebooks(tmp_path)
+    for name in NAMES:
+        text = "\n".join(c.source for c in read(tmp_path / name).cells if c.cell_type == "markdown")
+        assert text.count("/alice/course/blob/main/notebooks/" + name) >= 2, "two badges"
+        assert not re.search(r"\]\(\.\./|\]\(\w+\.ipynb", text)
+        for path in re.findall(r"\]\(https://github\.com/alice/course/blob/main/([\w./-]*)", text):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_badges_come_and_go_with_the_address_and_change_nothing_else(addressed, monkeypatch, name):
+    notebook = read(ROOT / "notebooks" / name)
+    before = [cell.source for cell in notebook.cells]
+    course.address_it(notebook, name)
+    course.address_it(notebook, name)
+    assert notebook.cells[0].source.count("[![Open in ") == 2
+    assert "alice/course" in next(cell.source for cell in notebook.cells if "setup" in cell.metadata.get("tags", []))
+    monkeypatch.undo()
+    course.address_it(notebook, name)
+    assert [cell.source for cell in notebook.cells] == before
+
+
+# --- the set-up cell ---
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    return bare_python(tmp_path_factory.mktemp("python"))
+
+
+@pytest.fixture
+def set_up(python, tmp_path):
+    """set_up(text=…) -> what the set-up cell did in an empty folder, with tmp_path/input in place of Kaggle's inputs."""
+
+    def run(text: str | None = None) -> subprocess.CompletedProcess:
+        (tmp_path / "cell.py").write_text(text or course.source())
+        folder = tmp_path / "empty"
+        folder.mkdir(exist_ok=True)
+        places = {"TMPDIR": str(tmp_path / "scratch"), "KAGGLE_INPUT_ROOT": str(tmp_path / "input"), "DDPM_PROFILE": "tiny"}
+        (tmp_path / "scratch").mkdir(exist_ok=True)
+        return subprocess.run([python, tmp_path / "cell.py"], cwd=folder, capture_output=True, text=True, env=bare_environment(**places))
+
+    return run
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_set_up_cell_finds_the_package_and_its_models_in_an_attached_data_set(set_up, tmp_path, layout):
+    shutil.move(course_notebooks.build_dataset("alice", tmp_path / "dataset") / "ddpm_utils", tmp_path / "input" / layout / "ddpm_utils")
+    done = set_up(course.source() + "\nfrom ddpm_utils.models import load_model, shipped\nprint(load_model(shipped('digits')).classes)")
     assert done.returncode == 0, done.stderr
+    assert "profile tiny" in done.stdout
     assert str(tuple("0123456789")) in done.stdout
 
 
-def test_a_damaged_set_up_cell_says_so(standalone, tmp_path):
-    source = setup_cell(standalone / NAMES[0]).source
-    at = source.index('PACKAGE = """') + 5000
-    (tmp_path / "cell.py").write_text(source[:at] + ("A" if source[at] != "A" else "B") + source[at + 1 :])
-    done = subprocess.run([sys.executable, tmp_path / "cell.py"], cwd=tmp_path, capture_output=True, text=True, env=profile(tmp_path))
-    assert "the copy of ddpm_utils inside this file is damaged" in done.stderr.splitlines()[-1]
+def test_the_set_up_cell_fetches_its_tag_once_and_installs_nothing(set_up, tmp_path):
+    repository = tmp_path / "course"
+    shutil.copytree(ROOT / "ddpm_utils", repository / "ddpm_utils", ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["commit", "-qm", "course"],
+        ["tag", course.tag()],
+        ["rm", "-rqf", "."],
+        ["commit", "-qm", "later"],
+    ):
+        subprocess.run([*git, *words], check=True)
+    text = course.source().replace(f"https://github.com/{course.address()}", f"file://{repository}")
+    done = set_up(text)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(repository)
+    assert set_up(text).returncode == 0, "what was fetched before is found"
+
+
+def test_without_an_address_the_set_up_cell_says_how_to_go_on(set_up):
+    last = set_up(PLACEHOLDER).stderr.splitlines()[-1]
+    assert "has no address yet to fetch it from; put its folder ddpm_utils beside this notebook" in last
+    assert "attach the data set that `python kaggle/build.py dataset` makes" in last
+
+
+def test_without_internet_the_set_up_cell_says_what_git_said_and_how_to_go_on(set_up, tmp_path):
+    last = set_up(course.source().replace(f"https://github.com/{course.address()}", f"file://{tmp_path}/nowhere")).stderr.splitlines()[-1]
+    assert re.search(
+        r"can't be reached \(.*nowhere.*\); on Kaggle switch Internet on in the notebook's settings, which takes a verified", last
+    )
+
+
+def test_the_tag_that_is_fetched_is_this_version():
+    assert course.tag() == f"v{__version__}"
 
 
 def test_an_image_without_the_digits_package_gets_one_sentence(monkeypatch):
@@ -85,23 +183,23 @@ def test_an_image_without_the_digits_package_gets_one_sentence(monkeypatch):
         load_images("mnist5k")
 
 
-@pytest.mark.parametrize("name", EXECUTED)
-def test_a_standalone_notebook_runs_anywhere(standalone, name, tmp_path, monkeypatch):
-    python = bare_python(tmp_path / "python")
-    kernels = tmp_path / "jupyter" / "kernels" / "bare"
-    kernels.mkdir(parents=True)
-    spec = {"argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "bare", "language": "python"}
-    (kernels / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    notebook = nbformat.read(standalone / name, as_version=4)
-    client = NotebookClient(notebook, kernel_name="bare", timeout=180, resources={"metadata": {"path": str(folder)}})
-    client.execute(env=profile(tmp_path))
-    (said,) = [o.text for c in notebook.cells if "setup" in c.metadata.get("tags", []) for o in c.outputs]
-    assert "profile tiny" in said
+# --- Colab ---
 
 
-def profile(scratch):
-    """The variables of a tiny run whose files stay in the test's folder."""
-    return bare_environment(DDPM_PROFILE="tiny", TMPDIR=str(scratch), JUPYTER_PATH=str(scratch / "jupyter"))
+def test_the_notebook_for_colab_trains_and_goes_on_on_another_machine(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DDPM_PROFILE", "tiny")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    cells = [cell.source for cell in read(ROOT / "notebooks" / "colab_train.ipynb").cells if cell.cell_type == "code"]
+    for epochs in (1, 2):
+        machine = tmp_path / str(epochs)  # a new one, to which the copy comes with the Drive
+        machine.mkdir()
+        monkeypatch.chdir(machine)
+        text = "\n\n".join(cells).replace("EPOCHS = by_profile(tiny=2", f"EPOCHS = by_profile(tiny={epochs}")
+        exec(
+            compile(text.replace('Path.cwd() / "out" / "kept"', f"Path({str(tmp_path / 'drive')!r})"), "colab_train", "exec"),
+            {"__name__": "__main__"},
+        )
+    said = capsys.readouterr().out
+    assert "resumed" in said.partition("done at epoch 1 of 1")[2]
+    assert "done at epoch 2 of 2" in said
+    assert (tmp_path / "drive" / "samples.png").is_file()

@@ -1,365 +1,20 @@
-"""kaggle/build.py and the kernels that it builds, executed in an empty folder without network and without this repository."""
+"""What kaggle/build.py makes of jobs, and what of wrong input; and that the real client takes it."""
 
-import base64
-import hashlib
 import http.server
 import importlib.metadata
-import importlib.util
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import zipfile
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from bare_python import bare_environment, bare_python
-from PIL import Image
+from bare_python import bare_environment
+from sessions import JOBS, KAGGLE, SECRET, build, contents, module
 
-from ddpm_utils.__main__ import main as ddpm_utils
 from ddpm_utils.errors import InputError
-from ddpm_utils.models import load_model
-from ddpm_utils.training.checkpoints import read_state
-
-KAGGLE = Path(__file__).parents[2] / "kaggle"
-JOBS = sorted(p.parent.name for p in KAGGLE.glob("*/job.toml"))
-LAYOUTS = ("{slug}", "datasets/{owner}/{slug}", "notebooks/{owner}/{slug}")
-NOT_ON_KAGGLE = ("mlxtend", "kagglehub", "diffusers", "ipywidgets", "IPython", "pytest")  # or not surely
-SECRET = "5f0c1e-not-for-anyone"
-SMALL = {
-    **{"device": "cpu", "precision": "fp32", "img-size": 8, "width": 8, "multipliers": [1], "blocks": 1, "batch-size": 4},
-    **{"timesteps": 20, "log-every": 1, "sample-every": 0, "warmup": 0},
-}
-
-
-def module(name):
-    spec = importlib.util.spec_from_file_location(f"kaggle_{name}", KAGGLE / f"{name}.py")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
-
-
-build = module("build")
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    return bare_python(tmp_path_factory.mktemp("python"), without=NOT_ON_KAGGLE)
-
-
-class Session:
-    """A folder that looks like /kaggle, and what a kernel did in it."""
-
-    def __init__(self, root, python, job="ddpm-cars", earlier=None, layout=LAYOUTS[0], images=8, **options):
-        self.input, self.working, scratch = (root / name for name in ("input", "working", "scratch"))
-        for folder in (self.input, self.working, scratch):
-            folder.mkdir(parents=True)
-        if job == "wrinkle-removal":
-            write_pairs(self.input / layout.format(owner="alice", slug="pairs"))
-        else:
-            cars = self.input / layout.format(owner="jessicali9530", slug="stanford-cars-dataset")
-            write_images(cars / "cars_train" / "cars_train", images)
-        if earlier is not None:
-            shutil.copytree(earlier, self.input / layout.format(owner="alice", slug=job))
-        overrides = {**SMALL, **options.pop("overrides", {})}
-        folder = build.build_job(job, "alice", root / "built", resume=earlier is not None, overrides=overrides, **options)
-        shutil.move(folder / "kernel.py", self.working.parent / "script.py")
-        environment = bare_environment(
-            KAGGLE_INPUT_ROOT=str(self.input), KAGGLE_WORKING_ROOT=str(self.working), TMPDIR=str(scratch), KAGGLE_KEY=SECRET
-        )
-        done = subprocess.run([python, root / "script.py"], cwd=self.working, env=environment, capture_output=True, text=True, timeout=300)
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    @property
-    def status(self):
-        return json.loads((self.working / "status.json").read_text())
-
-    def files(self):
-        return sorted(p.relative_to(self.working).as_posix() for p in self.working.rglob("*") if p.is_file())
-
-
-def write_images(folder, n):
-    folder.mkdir(parents=True)
-    pixels = np.random.default_rng(0)
-    for i in range(n):
-        Image.fromarray(pixels.integers(0, 255, (10, 12, 3), dtype=np.uint8)).save(folder / f"{i:05d}.jpg")
-
-
-def write_pairs(folder):
-    """Four rough pictures, and the same with a smooth middle."""
-    pixels = np.random.default_rng(0)
-    for i in range(4):
-        source = pixels.integers(0, 255, (48, 48, 3), dtype=np.uint8)
-        target = source.copy()
-        target[8:40, 8:40] = source[8:40, 8:40].mean((0, 1))
-        for name, picture in (("CRHD-3K_src", source), ("CRHD-3K_gt", target)):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / name / f"{i}.png")
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-# --- a chain of sessions ---
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory, python):
-    return Session(tmp_path_factory.mktemp("first"), python, epochs=4, overrides={"max-epochs": 1, "sample-every": 2})
-
-
-def test_a_first_session_leaves_all_that_the_next_one_and_people_need(first):
-    assert first.code == 0, first.err
-    assert first.files() == [
-        *("report.html", "run/log.jsonl", "run/loss.png", "run/model.safetensors", "run/run.json"),
-        *("run/samples/step-0000002.png", "run/state-00000002.pt", "run/status.json", "status.json"),
-    ]
-    status = first.status
-    assert (status["status"], status["session"], status["epoch"], status["epochs"], status["steps"]) == ("stopped", 1, 1.0, 4, 8)
-    assert status["cause"] == status["history"][0]["cause"] == "stopped"
-    assert status["chain"].startswith("ddpm-cars-")
-    assert 0 < status["hours"] < 0.1
-    assert 0 < status["peak_disk_gb"] < 0.01
-    for name, about in status["files"].items():
-        data = (first.working / name).read_bytes()
-        assert about == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    page = (first.working / "report.html").read_text()
-    pictures = [base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
-    assert [Image.open(io.BytesIO(data)).format for data in pictures] == ["PNG", "PNG"]
-    assert "http" not in page
-    assert first.out.rstrip().endswith("kernel: stopped at epoch 1 of 4: 1 epochs are done in this session")
-
-
-def test_a_session_speaks_of_the_machine_before_it_touches_data(first):
-    assert 0 < first.out.index("computes; precision") < first.out.index("kernel: data in")
-
-
-def test_a_chain_over_all_mount_layouts_ends_in_the_bits_of_one_uninterrupted_run(first, python, tmp_path):
-    session = first
-    for number, layout in enumerate(LAYOUTS, 2):
-        before = contents(session.working)
-        mounted = session.working
-        session = Session(tmp_path / str(number), python, earlier=mounted, layout=layout, epochs=4, overrides={"max-epochs": 1})
-        assert session.code == 0, session.err
-        assert session.status["epoch"] == session.status["session"] == number
-        inputs = session.input / layout.format(owner="alice", slug="ddpm-cars")
-        assert contents(inputs) == before, "an input was changed"
-        assert session.status["total_hours"] == pytest.approx(sum(s["hours"] for s in session.status["history"]), abs=1e-4)
-    assert session.status["status"] == session.status["cause"] == "done"
-    assert [s["session"] for s in session.status["history"]] == [1, 2, 3, 4]
-    assert [json.loads(line)["step"] for line in (session.working / "run" / "log.jsonl").read_text().splitlines()] == list(range(1, 9))
-    assert (session.working / "run" / "samples" / "step-0000002.png").exists(), "the pictures of earlier sessions are carried forward"
-
-    flags = build.load_job("ddpm-cars", overrides=SMALL)["train"]
-    words = [word for name, value in flags.items() for word in (f"--{name}", *map(str, value if isinstance(value, list) else [value]))]
-    whole = tmp_path / "whole"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the kernels had: another number rounds otherwise
-    assert ddpm_utils(["train", "--data-path", str(first.input), "--out", str(whole), "--epochs", "4", *words]) == 0
-    torch.set_num_threads(threads)
-    ours, theirs = (read_state(folder / "state-00000008.pt")["vectors"] for folder in (session.working / "run", whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert (session.working / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-
-
-def test_two_processes_share_a_session_on_pairs(python, tmp_path):
-    overrides = {"processes": 2, "img-size": 16, "patch": 1, "sample-every": 1}
-    session = Session(tmp_path, python, "wrinkle-removal", epochs=1, dataset="alice/pairs", layout=LAYOUTS[1], overrides=overrides)
-    assert session.code == 0, session.err
-    assert "one of 2 processes" in session.out
-    assert "pairs of 16 px" in session.out
-    assert session.status["status"] == "done"
-    config = load_model(session.working / "run" / "model.safetensors").config
-    assert (config.task.form, config.batch_size) == ("resshift", 4)
-    assert session.files()[0] == "report.html"
-    assert not [name for name in session.files() if "source" in name], "crops belong into scratch space"
-
-
-def test_a_session_that_fails_in_training_exits_with_zero_and_says_why(python, tmp_path):
-    session = Session(tmp_path, python, epochs=2, overrides={"lr": 1e30})
-    assert session.code == 0
-    assert (session.status["status"], session.status["cause"]) == ("failed", "diverged")
-    assert "loss" in session.status["reason"]
-    assert (session.working / "report.html").exists()
-
-
-def test_a_session_with_another_chain_s_checkpoint_fails_at_once(first, python, tmp_path):
-    session = Session(tmp_path, python, earlier=first.working, epochs=4, chain="mine")
-    assert session.code == 1
-    assert session.files() == []
-    last = session.err.strip().splitlines()[-1]
-    assert last.startswith("error: there is no checkpoint of chain 'mine'")
-    assert first.status["chain"] in last
-    assert "Traceback" not in session.err
-
-
-def test_images_that_training_refuses_end_the_session_at_once(python, tmp_path):
-    session = Session(tmp_path, python, images=3)
-    assert session.code == 1
-    assert session.files() == []
-    assert session.err.splitlines()[-1].startswith("error: batch size 4 is larger than the data set of 3 images")
-
-
-# --- refusals before training, in this process ---
-
-
-@pytest.fixture
-def kernel(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(KAGGLE))
-    kernel = module("kernel")
-    kernel.INPUT, kernel.WORKING, kernel.RUN = tmp_path / "input", tmp_path / "working", tmp_path / "working" / "run"
-    kernel.JOB = build.load_job("ddpm-cars", overrides=SMALL) | {"dataset_sources": ["jessicali9530/stanford-cars-dataset"]}
-    kernel.INPUT.mkdir()
-    return kernel
-
-
-@pytest.fixture
-def mounted(first, kernel):
-    kernel.CHAIN = first.status["chain"]
-    return Path(shutil.copytree(first.working, kernel.INPUT / "ddpm-cars"))
-
-
-def test_a_truncated_checkpoint_is_refused_by_name(kernel, mounted):
-    path = mounted / "run" / "state-00000002.pt"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(kernel.Refused, match=r"state-00000002.pt' is missing or damaged: .* session 1"):
-        kernel.take_up_chain()
-    path.unlink()
-    with pytest.raises(kernel.Refused, match=r"state-00000002.pt' is missing or damaged"):
-        kernel.take_up_chain()
-    assert not kernel.RUN.exists()
-
-
-def test_a_flipped_bit_in_a_checkpoint_is_noticed(kernel, mounted):
-    path = mounted / "run" / "state-00000002.pt"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(kernel.Refused, match="damaged"):
-        kernel.take_up_chain()
-
-
-def test_the_latest_of_several_sessions_of_the_chain_goes_on(kernel, mounted):
-    old = Path(shutil.copytree(mounted, kernel.INPUT / "a-copy"))
-    status = json.loads((old / "status.json").read_text())
-    (old / "status.json").write_text(json.dumps({**status, "step": 1, "session": 7, "history": []}))
-    assert [s["session"] for s in kernel.take_up_chain()] == [1]
-
-
-def test_the_lock_of_a_session_that_was_killed_is_not_carried_into_the_next(kernel, mounted):
-    (mounted / "run" / ".lock").write_text("7 the-machine-of-then\n")
-    kernel.take_up_chain()
-    assert (kernel.RUN / "run.json").exists()
-    assert not (kernel.RUN / ".lock").exists()
-
-
-def test_a_session_that_left_no_checkpoint_is_no_start(kernel, mounted):
-    status = json.loads((mounted / "status.json").read_text())
-    (mounted / "status.json").write_text(json.dumps({**status, "state": None, "files": {}}))
-    with pytest.raises(kernel.Refused, match="left no checkpoint"):
-        kernel.take_up_chain()
-
-
-def test_a_resume_without_any_earlier_session_is_refused(kernel):
-    with pytest.raises(kernel.Refused, match=r"there is no checkpoint of chain .* found no session of any chain; push with"):
-        kernel.take_up_chain()
-
-
-def test_a_truncated_status_is_named(kernel, mounted):
-    path = mounted / "status.json"
-    path.write_text(path.read_text()[:-50])
-    (kernel.INPUT / "status.json").write_text("[1, 2]")  # a stranger's
-    with pytest.raises(kernel.Refused, match=r"found 'a damaged status.json' in '.*ddpm-cars'"):
-        kernel.take_up_chain()
-
-
-def test_data_that_is_not_there_is_one_sentence_with_the_job_s_source(kernel):
-    with pytest.raises(kernel.Refused, match=r"holds cars_train; check the job's data set \(sources: jessicali9530/stanford-cars-dataset"):
-        kernel.prepared_data({})
-
-
-def test_hours_already_used_are_none_of_training_s(kernel, monkeypatch):
-    monkeypatch.setattr(kernel, "STARTED", kernel.STARTED - 3600 * 2)
-    kernel.JOB |= {"resume": False, "max_hours": 3.0}
-    words = kernel.training_command(Path("data"), 0)
-    assert words[1:4] == ["-m", "ddpm_utils", "train"]
-    assert 0.9 < float(words[words.index("--max-hours") + 1]) < 1
-    kernel.JOB["max_hours"] = 2
-    with pytest.raises(kernel.Refused, match="starting took"):
-        kernel.training_command(Path("data"), 0)
-
-
-def test_every_gpu_gets_a_process(kernel):
-    kernel.JOB |= {"resume": False}
-    words = kernel.training_command(Path("data"), 2)
-    assert words[1:3] == ["-m", "torch.distributed.run"]
-    assert words[words.index("--nproc-per-node") + 1] == "2"
-
-
-def test_a_session_without_the_gpu_that_it_needs_is_refused(kernel):
-    kernel.JOB["train"]["device"] = "cuda"
-    with pytest.raises(kernel.Refused, match=r"no GPU; look at the accelerator"):
-        kernel.check_machine(bare_environment())
-
-
-def doctor_says(kernel, monkeypatch, code, stdout, stderr=""):
-    monkeypatch.setattr(kernel.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code, stdout, stderr))
-
-
-def test_the_machine_is_judged_by_fields_and_by_no_word_of_the_doctor_s(kernel, monkeypatch):
-    kernel.JOB["train"]["device"] = "cuda"
-    devices = {"cpu": 1, "cuda": 2}
-    fine = [{"what": "cuda:9 PROBLEM: ", "found": "all in other words; PROBLEM: error: ", "problem": None, "device": None}] * 5
-    doctor_says(kernel, monkeypatch, 0, json.dumps({"findings": fine, "devices": devices}), "a library's warning")
-    assert kernel.check_machine({}) == 2
-    bad = [*fine, {"what": "a GPU", "found": "", "problem": "it can't add", "device": "cuda:1"}]
-    doctor_says(kernel, monkeypatch, 1, json.dumps({"findings": bad, "devices": devices}))
-    with pytest.raises(kernel.Refused, match=r"^it can't add$"):
-        kernel.check_machine({})
-    doctor_says(kernel, monkeypatch, 139, "", "Segmentation fault")
-    with pytest.raises(kernel.Refused, match=r"^the look at the machine failed with exit code 139: Segmentation fault$"):
-        kernel.check_machine({})
-
-
-def test_a_command_s_refusal_is_handed_on_whatever_stands_around_it(kernel, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("DDPM_REFUSAL", str(tmp_path / "refusal.txt"))
-    assert ddpm_utils(["sample", "nowhere.safetensors"]) == 2
-    sentence = (tmp_path / "refusal.txt").read_text()
-    assert capsys.readouterr().err == f"error: {sentence}\n"
-    lines = ["Fehler: anders gesagt", "torchrun's table", "exitcode: 2"]
-    assert kernel.last_words(lines, {"DDPM_REFUSAL": str(tmp_path / "refusal.txt")}) == sentence
-    assert kernel.last_words(lines, {"DDPM_REFUSAL": str(tmp_path / "none.txt")}) == kernel.last_words(lines, {}) == "exitcode: 2"
-
-
-def test_every_end_of_training_has_a_cause(kernel):
-    kernel.RUN.mkdir(parents=True)
-    (kernel.RUN / "state-00000006.pt").touch()
-    for status, cause in {"done": "done", "stopped": "stopped", "failed": "diverged", "running": "died"}.items():
-        about = {"status": status, "reason": "", "epoch": 0, "epochs": 4, "step": 0, "steps": 8}
-        (kernel.RUN / "status.json").write_text(json.dumps(about))
-        assert kernel.run_status(["Killed"])["cause"] == cause
-    assert set(kernel.CAUSE_OF.values()) == set(kernel.CAUSES)
-    died = kernel.run_status(["Killed"])
-    assert (died["status"], died["step"], died["epoch"], died["reason"]) == ("failed", 6, 3, "training died: Killed")
-
-
-def test_training_that_hangs_is_asked_to_stop_and_then_ended(kernel, capsys):
-    kernel.WORKING.mkdir()
-    kernel.JOB |= {"max_hours": 0.0, "session_hours": 3 / 3600}
-    deaf = (
-        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('heard', flush=True)); print('up', flush=True); time.sleep(60)"
-    )
-    assert kernel.watched([sys.executable, "-c", deaf], bare_environment())[0] == ["up", "heard"]
-    assert "ending it" in capsys.readouterr().out
-
-
-# --- what is built ---
 
 
 def test_the_same_input_gives_the_same_bytes_and_no_secret_gets_in(first, tmp_path, monkeypatch):
@@ -376,7 +31,7 @@ def test_the_same_input_gives_the_same_bytes_and_no_secret_gets_in(first, tmp_pa
 def test_a_kernel_holds_the_package_and_nothing_large(tmp_path):
     text = (build.build_job("ddpm-cars", "alice", tmp_path) / "kernel.py").read_text()
     assert len(text) < 500_000
-    archive = zipfile.ZipFile(io.BytesIO(build.package_bytes()))
+    archive = zipfile.ZipFile(io.BytesIO(module("carrier").package_bytes()))
     assert {"ddpm_utils/__main__.py", "ddpm_utils/commands/train.py"} <= set(archive.namelist())
     assert all(name.endswith(".py") for name in archive.namelist())
     assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}, "the time of the build shows in its bytes"
@@ -432,7 +87,7 @@ def test_the_chain_follows_what_is_trained_and_not_how_long_or_where():
         ({"overrides": {"data-path": "x"}}, "decided by the kernel"),
         ({"overrides": {"max_hours": "long"}}, "max_hours of job 'ddpm-cars' must be of type float, got 'long'"),
         ({"dataset": "cars"}, "OWNER/SLUG, got 'cars'"),
-        ({"job": "wrinkle-removal"}, "pass --dataset"),
+        ({"job": "wrinkle-removal", "overrides": {"drawn": ""}}, "pass --dataset"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_pushed(arguments, said, tmp_path):
@@ -447,6 +102,20 @@ def test_the_command_line_builds_a_job(tmp_path, capsys):
     assert build.built(tmp_path)["chain"] in capsys.readouterr().out
     assert build.main(["ddpm-cars", "--owner", "alice", "--out", str(tmp_path), "--set", "width"]) == 2
     assert capsys.readouterr().err == "error: --set takes KEY=VALUE, got 'width'\n"
+
+
+def test_the_owner_is_the_account_of_the_credentials_where_none_is_given(start, tmp_path, capsys):
+    start()
+    assert build.main(["ddpm-cars", "--out", str(tmp_path / "built")]) == 0
+    assert json.loads((tmp_path / "built" / "kernel-metadata.json").read_text())["id"] == "alice/ddpm-cars"
+    assert f"kaggle kernels push -p {tmp_path / 'built'}" in capsys.readouterr().out
+
+
+def test_a_kernel_that_is_too_large_for_kaggle_is_not_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "SOURCE_BYTES", 1000)
+    with pytest.raises(InputError, match=r"the kernel has [\d,]+ bytes; Kaggle takes fewer than 1,000"):
+        build.build_job("ddpm-cars", "alice", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # --- the real client ---

@@ -3,6 +3,8 @@
 1. A hundred epochs of real kernels, pushed by run.py through the real client: sessions are lost to the clock, to the disk, to an exception
    and to a killed training process, while run.py itself is killed at random requests and started again, until the run is done.
 2. run.py killed before and after every single request of a chain of two sessions (with stand-ins for the kernels).
+3. Every way in which Kaggle or a session says no, and what a user then reads.
+4. What is built, with its bytes.
 
     python tests/records/kaggle_record.py [--seed 0] [--record tests/records/kaggle.md]
 """
@@ -12,6 +14,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.append(str(Path(__file__).parents[1] / "kaggle"))
 from emulator import Emulator, Limits, tiny
+from refusal_cases import CASES
 
 PATHS = [str(tiny.ROOT / "kaggle"), str(tiny.ROOT)]
 FORKS = multiprocessing.get_context("forkserver")  # of a process that has done the slow imports
@@ -170,6 +174,42 @@ def killed_everywhere(folder: Path) -> tuple[list[str], bool]:
     return lines, not twice and not different
 
 
+def refusals(folder: Path) -> tuple[list[str], bool]:
+    """Part 3: (a table of what a user reads, whether all ended as they should)."""
+    job, pictures = tiny.make_job(folder / "tiny-job"), tiny.make_pictures(folder / "pictures")
+    rows, good = [], True
+    for number, case in enumerate(CASES):
+        options = {"datasets": {tiny.DATASET: pictures}, "key": tiny.KEY, "stand_in": tiny.STAND_IN} | case.options
+        with Emulator(folder / f"server-{number}", **options) as kaggle:
+            case.prepare(kaggle)
+            before = len(kaggle.account.kernels.get("tiny-job", []))
+            out = folder / f"case-{number}" / "out"
+            out.parent.mkdir()
+            runner = tiny.start_runner(kaggle, job, out, "--set", "max-epochs=100", *case.flags)
+            said = runner.communicate()[0]
+            sessions = len(kaggle.account.kernels.get("tiny-job", [])) - before
+        good = good and (runner.returncode, sessions) == (case.code, case.sessions)
+        line = next(line for line in reversed(said.splitlines()) if case.says[0] in line)
+        rows.append(f"| {case.name} | {re.sub(r'^[0-9-]+ [0-9:]+ ', '', line)} | {sessions} | {runner.returncode} |")
+    return ["| what is wrong | what a user reads | sessions begun | exit code |", "|---|---|---:|---:|", *rows], good
+
+
+def built_files(folder: Path) -> list[str]:
+    """Part 4: a table of all that build.py makes."""
+    sys.path[:0] = PATHS
+    import build
+    import course_notebooks
+
+    jobs = sorted(path.parent.name for path in (tiny.ROOT / "kaggle").glob("*/job.toml"))
+    kernels = [(f"{job}, package inside", build.build_job(job, "alice", folder / job) / "kernel.py") for job in jobs]
+    kernels += [(f"{job}, as it stands in its folder", tiny.ROOT / "kaggle" / job / "kernel.py") for job in jobs]
+    notebooks = [(path.name, path) for path in course_notebooks.build_notebooks(folder / "notebooks")]
+    dataset = course_notebooks.build_dataset("alice", folder / "dataset")
+    size = sum(path.stat().st_size for path in dataset.rglob("*") if path.is_file())
+    rows = [f"| {name} | {path.stat().st_size:,} |" for name, path in kernels + notebooks]
+    return ["| file | bytes |", "|---|---:|", *rows, f"| the data set with the package and its models | {size:,} |"]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
@@ -180,6 +220,8 @@ def main() -> int:
         real, real_good = real_chain(Path(folder) / "real", args.seed)
         print("\n".join(real), flush=True)
         killed, killed_good = killed_everywhere(Path(folder) / "killed")
+        refused, refused_good = refusals(Path(folder) / "refused")
+        files = built_files(Path(folder) / "built")
     client = f"kaggle {version('kaggle')}, kagglesdk {version('kagglesdk')}"
     text = [
         "# Kaggle record",
@@ -191,10 +233,12 @@ def main() -> int:
         *real,
     ]
     text += ["", "## run.py killed before and after every request", "", *killed]
+    text += ["", "## What a user reads where Kaggle or a session says no", "", *refused]
+    text += ["", "## What is built (Kaggle takes less than 1,000,000 bytes a source)", "", *files]
     print("\n".join([*text, f"({time.monotonic() - started:.0f} s)"]))
     if args.record:
         args.record.write_text("\n".join(text) + "\n")
-    return 0 if real_good and killed_good else 1
+    return 0 if real_good and killed_good and refused_good else 1
 
 
 if __name__ == "__main__":

@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from emulator.sandbox import OWN_FILES, Sandbox
+from slugify import slugify
+
+from emulator.datasets import Datasets, unpack
+from emulator.refusing import Denied, check_kernel, no_cpu, no_gpu
+from emulator.sandbox import OWN_FILES, Kernel, Sandbox
 
 ALIVE = ("QUEUED", "RUNNING")
-
-
-class Denied(Exception):
-    """A request that is answered with an HTTP status of 400 or more, and a message."""
-
-    def __init__(self, code: int, message: str):
-        super().__init__(message)
-        self.code, self.message = code, message
+SATURDAY = 5  # of datetime.weekday()
 
 
 @dataclass
@@ -27,9 +24,11 @@ class Limits:
 
     session_seconds: float = 900
     week_seconds: float = 30 * 3600
-    refresh_seconds: float = 7 * 24 * 3600  # until the hours of the week are given anew
+    refresh_seconds: float | None = None  # the length of a week; None: until the next Saturday, 00:00 UTC, as at Kaggle
     working_bytes: int = 20_000_000_000
     sessions: int = 2
+    cpu_sessions: int = 5
+    source_bytes: int = 1_000_000
 
 
 @dataclass
@@ -42,20 +41,23 @@ class Version:
     status: str = "QUEUED"
     message: str = ""
     output: Path | None = None  # of a version that is COMPLETE
-    machine: str | None = None  # what it ran on
+    machine: str | None = None  # the accelerator that it got, whatever it asked for
+    internet: bool = False
     thread: threading.Thread | None = field(default=None, repr=False)
 
 
 class Account:
     """layout: "flat" mounts all sources as input/SLUG, "by owner" as input/datasets/OWNER/SLUG and input/notebooks/OWNER/SLUG.
 
+    verified: whether the account's phone number is; without that there is neither a GPU nor internet, and not a word about it.
     faults: {version: what happens to it}, with any of seconds and working_bytes in place of the limits, and prefix, code that runs first.
     stand_in: a program that is executed in place of every kernel, with the kernel's file as its argument.
     """
 
     def __init__(self, root: Path, owner: str, limits: Limits, datasets: dict[str, Path], layout: str, stand_in: Path | None):
-        self.root, self.owner, self.limits, self.datasets = Path(root), owner, limits, datasets
-        self.layout, self.stand_in, self.faults = layout, stand_in, {}
+        self.root, self.owner, self.limits = Path(root), owner, limits
+        self.datasets = Datasets(Path(root) / "datasets", owner, datasets)
+        self.layout, self.stand_in, self.faults, self.verified = layout, stand_in, {}, True
         self.kernels: dict[str, list[Version]] = {}
         self.lock = threading.RLock()
         self.week_began = time.monotonic()
@@ -67,13 +69,9 @@ class Account:
         if owner != self.owner:
             raise Denied(403, "Permission 'kernels.update' was denied")
         with self.lock:
-            versions = self.kernels.get(slug, [])
-            if len(slug) < 5:
-                return {"error": "Notebook slug must be at least five characters"}
-            if versions and versions[0].request["kernelType"] != request["kernelType"]:
-                return {"error": "Notebook type cannot be changed"}
-            refusal = self._why_no_gpu() if request.get("enableGpu") else None
-            if refusal:
+            if slug not in self.kernels and request.get("newTitle"):
+                slug = slugify(request["newTitle"])  # of a new kernel the title decides, and the client warns where they differ
+            if refusal := check_kernel(slug, request, self.kernels, self.limits) or self._why_no_session(request):
                 return {"error": refusal}
             version = self._start(slug, request)
         return {
@@ -114,37 +112,33 @@ class Account:
                 "timeReserved": seconds(self.reserved),
                 "totalTimeAllowed": seconds(self.limits.week_seconds),
             }
-            refresh = datetime.now(UTC) + timedelta(seconds=self.week_began + self.limits.refresh_seconds - time.monotonic())
+            refresh = next_saturday(datetime.now(UTC))
+            if self.limits.refresh_seconds is not None:
+                refresh = datetime.now(UTC) + timedelta(seconds=self.week_began + self.limits.refresh_seconds - time.monotonic())
         return {"quotaRefreshTime": refresh.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z", "gpuQuota": quota}
 
     # --- rules ---
 
-    def _why_no_gpu(self) -> str | None:
-        """Kaggle's own sentence for why no GPU session may start now."""
-        if len(self.running) >= self.limits.sessions:
-            return f"Maximum batch GPU session count of {self.limits.sessions} reached."
-        hours = self.limits.week_seconds / 3600
-        if self.used >= self.limits.week_seconds:
-            return f"Maximum weekly GPU quota of {hours:.2f} hours reached."
-        if self.used + self.reserved >= self.limits.week_seconds:
-            return (
-                f"Session cannot start because currently running sessions are projected to exceed maximum weekly GPU quota of {hours:g}. "
-                "Cancelling running sessions may allow starting new sessions."
-            )
-        return None
+    def _why_no_session(self, request: dict) -> str | None:
+        """Kaggle's own sentence for why this session may not start now. Without a verified phone number it is one on a CPU."""
+        if request.get("enableGpu") and self.verified:
+            return no_gpu(len(self.running), self.used, self.reserved, self.limits)
+        return no_cpu(sum(v.status in ALIVE and v.machine is None for v in self._all()), self.limits)
+
+    def _all(self) -> list[Version]:
+        return [v for versions in self.kernels.values() for v in versions]
 
     @property
     def running(self) -> list[Version]:
         """GPU sessions that run now."""
-        return [v for versions in self.kernels.values() for v in versions if v.status in ALIVE and v.request.get("enableGpu")]
+        return [v for v in self._all() if v.status in ALIVE and v.machine]
 
     @property
     def used(self) -> float:
         """GPU seconds of this week."""
-        while time.monotonic() >= self.week_began + self.limits.refresh_seconds:
+        while self.limits.refresh_seconds is not None and time.monotonic() >= self.week_began + self.limits.refresh_seconds:
             self.week_began += self.limits.refresh_seconds
-        versions = [v for versions in self.kernels.values() for v in versions if v.request.get("enableGpu")]
-        return sum(v.sandbox.seconds for v in versions if v.sandbox.started >= self.week_began)
+        return sum(v.sandbox.seconds for v in self._all() if v.machine and v.sandbox.started >= self.week_began)
 
     @property
     def reserved(self) -> float:
@@ -172,23 +166,25 @@ class Account:
         sandbox = Sandbox(self.root / slug / f"v{len(versions) + 1}")
         kernels, datasets = request.get("kernelDataSources") or [], request.get("datasetDataSources") or []
         outputs = {ref: self.latest_output(ref) for ref in kernels}
+        folders = {ref: self.datasets.folder_of(ref) for ref in datasets}
         version = Version(
             len(versions) + 1,
             request,
             sandbox,
             [ref for ref in kernels if outputs[ref] is None],
-            [ref for ref in datasets if ref not in self.datasets],
+            [ref for ref in datasets if folders[ref] is None],
         )
-        for ref in datasets:
-            if ref in self.datasets:
-                sandbox.mount(self._where("datasets", ref), self.datasets[ref])
+        for ref, folder in folders.items():
+            if folder is not None:
+                unpack(sandbox.mount(self._where("datasets", ref), folder))
         for ref, output in outputs.items():
             if output is not None:
                 sandbox.mount(self._where("notebooks", ref), output)
                 for name in OWN_FILES:
                     (sandbox.folder / "input" / self._where("notebooks", ref) / name).write_text("")
-        if request.get("enableGpu"):  # a machine that is retired or unknown is replaced without a word
+        if request.get("enableGpu") and self.verified:  # a machine that is retired or unknown is replaced without a word
             version.machine = "NvidiaTeslaT4"
+        version.internet = bool(request.get("enableInternet") and self.verified)
         versions.append(version)
         version.thread = threading.Thread(target=self._run, args=(version,), daemon=True)
         version.thread.start()
@@ -199,7 +195,8 @@ class Account:
         fault = self.faults.get(version.number, {})
         time_limit = fault.get("seconds", self._seconds(version.request))
         disk = fault.get("working_bytes", self.limits.working_bytes)
-        status, message = version.sandbox.run(version.request["text"], fault.get("prefix", ""), self.stand_in, time_limit, disk)
+        kernel = Kernel(version.request["text"], version.request["kernelType"], fault.get("prefix", ""), self.stand_in)
+        status, message = version.sandbox.run(kernel, time_limit, disk, internet=version.internet, gpus=2 if version.machine else 0)
         with self.lock:
             if status == "COMPLETE":
                 version.output = version.sandbox.folder / "working"
@@ -224,6 +221,12 @@ class Account:
         for versions in list(self.kernels.values()):
             for version in versions:
                 version.thread.join()
+
+
+def next_saturday(now: datetime) -> datetime:
+    """When the hours of the week are given anew: the next Saturday, 00:00 UTC."""
+    days = (SATURDAY - now.weekday()) % 7 or 7
+    return (now + timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def seconds(value: float) -> str:

@@ -1,8 +1,8 @@
 """Take the network, and the right to write into its inputs, from a program, as far as this system permits; then become it.
 
-    python isolate.py NOTE INPUT PROGRAM [ARGUMENT …]
+    python isolate.py NOTE INPUT alone|internet PROGRAM [ARGUMENT …]
 
-NOTE is a JSON file that says what was achieved: {"network": "none" | "open", "inputs": "read-only" | "writable"}.
+"internet" leaves it the network. NOTE is a JSON file that says what was achieved: {"network": "none" | "open", "inputs": "read-only" | "writable"}.
 Linux namespaces do it; where they aren't permitted, the program runs without, and the note says so.
 """
 
@@ -25,12 +25,12 @@ def done(result: int) -> bool:
     return result == 0
 
 
-def own_namespaces() -> bool:
-    """Leave the network and the mounts of the others; as an ordinary user inside a user namespace."""
+def own_namespaces(network: int) -> bool:
+    """Leave the mounts of the others, and with NEWNET their network; as an ordinary user inside a user namespace."""
     if os.geteuid() == 0:
-        return done(libc.unshare(NEWNS | NEWNET))
+        return done(libc.unshare(NEWNS | network))
     user, group = os.getuid(), os.getgid()
-    if not done(libc.unshare(NEWUSER | NEWNS | NEWNET)):
+    if not done(libc.unshare(NEWUSER | NEWNS | network)):
         return False
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
@@ -55,13 +55,33 @@ def loopback_up() -> None:
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh", name, flags | IFF_UP))
 
 
-def main(note: str, inputs: str, *program: str) -> None:
-    alone = sys.platform == "linux" and own_namespaces()
-    if alone:
-        loopback_up()
-    read_only = alone and mount_read_only(inputs)
+def isolated(inputs: str, network: int) -> bool:
+    """Do all of it: leave the namespaces, bring the loopback device up, and make the inputs read-only."""
+    try:
+        if not own_namespaces(network):
+            return False
+        if network:
+            loopback_up()
+        return mount_read_only(inputs)
+    except OSError:
+        return False
+
+
+def permitted(inputs: str, network: int) -> bool:
+    """Whether this system lets it: tried by another process first, because half of it could not be taken back."""
+    if sys.platform != "linux":
+        return False
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if isolated(inputs, network) else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def main(note: str, inputs: str, internet: str, *program: str) -> None:
+    network = 0 if internet == "internet" else NEWNET
+    done_so = permitted(inputs, network) and isolated(inputs, network)
     with open(note, "w") as file:
-        json.dump({"network": "none" if alone else "open", "inputs": "read-only" if read_only else "writable"}, file)
+        json.dump({"network": "none" if done_so and network else "open", "inputs": "read-only" if done_so else "writable"}, file)
     os.execv(program[0], program)
 
 

@@ -16,9 +16,31 @@ import psutil
 from ddpm_utils.runtime.files import folder_bytes
 
 ISOLATE = Path(__file__).with_name("isolate.py")
+RUN_NOTEBOOK = Path(__file__).with_name("run_notebook.py")
 TIMEOUT = "Your notebook was stopped because it exceeded the max allowed execution duration."
 DISK = "Your notebook tried to use more disk space than is available."
 OWN_FILES = ("__script__.py", "__results__.html", "__output__.json", "custom.css")  # what Kaggle adds to the output of a kernel
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is executed: `prefix` and then the text, or what stands in for it; a notebook cell by cell."""
+
+    text: str
+    kind: str = "script"
+    prefix: str = ""
+    stand_in: Path | None = None
+
+    def command(self, folder: Path) -> list[str]:
+        """Write the kernel into the folder; returns what to run."""
+        kernel, script = folder / "kernel.py", folder / "script.py"
+        if self.kind == "notebook" and self.stand_in is None:
+            (folder / "notebook.ipynb").write_text(self.text)
+            return [sys._base_executable, "-u", str(RUN_NOTEBOOK), str(folder / "notebook.ipynb")]
+        kernel.write_text(self.text)
+        stand_in = "" if self.kind == "notebook" else self.stand_in and self.stand_in.read_text()
+        script.write_text(f"{self.prefix}\n{self.text if stand_in is None else stand_in}")
+        return [sys._base_executable, "-u", str(script), *([str(kernel)] if self.stand_in else [])]
 
 
 @dataclass
@@ -40,24 +62,21 @@ class Sandbox:
     def seconds(self) -> float:
         return (self.ended or time.monotonic()) - self.started
 
-    def mount(self, where: str, source: Path) -> None:
-        """Give the kernel a copy of `source` at input/`where`."""
-        shutil.copytree(source, self.folder / "input" / where)
+    def mount(self, where: str, source: Path) -> Path:
+        """Give the kernel a copy of `source` at input/`where`; returns the copy."""
+        return Path(shutil.copytree(source, self.folder / "input" / where))
 
-    def run(self, text: str, prefix: str, stand_in: Path | None, seconds: float, working_bytes: int) -> tuple[str, str]:
-        """Execute `prefix` and then the kernel, or what stands in for it, until it ends or breaks a rule.
+    def run(self, kernel: Kernel, seconds: float, working_bytes: int, *, internet: bool = False, gpus: int = 0) -> tuple[str, str]:
+        """Execute a kernel until it ends or breaks a rule; returns (status, failure message) in Kaggle's words.
 
-        Returns (status, failure message) in Kaggle's words.
+        gpus: what stand-ins believe to have; a real kernel looks for itself.
         """
-        kernel, script = self.folder / "src" / "kernel.py", self.folder / "src" / "script.py"
-        kernel.write_text(text)
-        script.write_text(f"{prefix}\n{stand_in.read_text() if stand_in else text}")
         before = listing(self.folder / "input")
-        isolate = [str(ISOLATE), str(self.folder / "isolation.json"), str(self.folder / "input")]
+        isolate = [str(ISOLATE), str(self.folder / "isolation.json"), str(self.folder / "input"), "internet" if internet else "alone"]
         process = subprocess.Popen(
-            [sys._base_executable, "-I", *isolate, sys._base_executable, "-u", str(script), *([str(kernel)] if stand_in else [])],
+            [sys._base_executable, "-I", *isolate, *kernel.command(self.folder / "src")],
             cwd=self.folder / "working",
-            env=environment(self.folder),
+            env=environment(self.folder) | {"EMULATED_GPUS": str(gpus)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -118,6 +137,7 @@ def environment(folder: Path) -> dict[str, str]:
         "KAGGLE_KERNEL_RUN_TYPE": "Batch",
         "KAGGLE_INPUT_ROOT": str(folder / "input"),
         "KAGGLE_WORKING_ROOT": str(folder / "working"),
+        **{name: os.environ[name] for name in ("DDPM_PROFILE",) if name in os.environ},
     }
 
 

@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from emulator.account import Account, Denied, Limits
+from emulator.account import Account, Limits
+from emulator.datasets import Datasets
+from emulator.refusing import Denied
 
 METHODS = {
     "SaveKernel": Account.save_kernel,
@@ -21,6 +23,13 @@ METHODS = {
     "GetKernelSessionStatus": Account.get_kernel_session_status,
     "ListKernelSessionOutput": Account.list_kernel_session_output,
     "GetAcceleratorQuotaStatistics": Account.get_accelerator_quota_statistics,
+}
+OF_DATASETS = {
+    "StartBlobUpload": Datasets.start_blob_upload,
+    "CreateDataset": Datasets.create_dataset,
+    "CreateDatasetVersion": Datasets.create_dataset_version,
+    "GetDataset": Datasets.get_dataset,
+    "GetDatasetStatus": Datasets.get_dataset_status,
 }
 
 
@@ -35,7 +44,8 @@ class Emulator:
 
     def __init__(self, root: Path, limits: Limits | None = None, datasets=None, layout="flat", key="x" * 32, stand_in: Path | None = None):
         self.account = Account(root, self.owner, limits or Limits(), datasets or {}, layout, stand_in)
-        self.key, self.calls, self.kill, self.outage = key, [], None, 0
+        self.key = self.accepted = key
+        self.calls, self.kill, self.outage = [], None, 0
         self.lock = threading.Lock()
         handler = type("BoundHandler", (Handler,), {"emulator": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -83,6 +93,19 @@ class Handler(BaseHTTPRequestHandler):
         method = urlsplit(self.path).path.rsplit("/", 1)[-1]
         self._answer(method, json.loads(body or b"{}"))
 
+    def do_PUT(self):
+        """A file of a data set, at the address that StartBlobUpload gave."""
+        length = self.headers.get("Content-Length")
+        content = self.rfile.read(int(length)) if length else b"".join(iter(self._chunk, b""))
+        self.emulator.account.datasets.receive(urlsplit(self.path).path.rsplit("/", 1)[-1], content)
+        self._answer("upload", {"bytes": len(content)})
+
+    def _chunk(self) -> bytes:
+        """The next part of a body whose length isn't told; b"" at its end."""
+        part = self.rfile.read(int(self.rfile.readline(), 16))
+        self.rfile.readline()
+        return part
+
     def do_GET(self):
         self._answer("download", unquote(urlsplit(self.path).path))
 
@@ -114,21 +137,26 @@ class Handler(BaseHTTPRequestHandler):
                 raise Denied(503, "Service Unavailable")
             if method == "download":
                 return 200, self._file(request), "application/octet-stream"
+            if method == "upload":
+                return 200, b"", "application/octet-stream"
             if method == "IntrospectToken":
-                known = request["token"] == self.emulator.key
+                known = request["token"] == self.emulator.accepted
                 return (
                     200,
                     json.dumps({"active": known} | ({"username": self.emulator.owner} if known else {})).encode(),
                     "application/json",
                 )
-            login = f"{self.emulator.owner}:{self.emulator.key}".encode()
-            if self.headers.get("Authorization") not in (f"Bearer {self.emulator.key}", f"Basic {base64.b64encode(login).decode()}"):
+            login = f"{self.emulator.owner}:{self.emulator.accepted}".encode()
+            if self.headers.get("Authorization") not in (f"Bearer {self.emulator.accepted}", f"Basic {base64.b64encode(login).decode()}"):
                 raise Denied(401, "Unauthenticated")
+            account = self.emulator.account
+            if method in OF_DATASETS:
+                return 200, json.dumps(OF_DATASETS[method](account.datasets, request)).encode(), "application/json"
             if method not in METHODS:
                 raise Denied(404, f"the emulator knows no method {method}")
-            return 200, json.dumps(METHODS[method](self.emulator.account, request)).encode(), "application/json"
+            return 200, json.dumps(METHODS[method](account, request)).encode(), "application/json"
         except Denied as denied:
-            return denied.code, json.dumps({"code": denied.code, "message": denied.message}).encode(), "application/json"
+            return denied.code, denied.body, "application/json"
 
     def _file(self, path: str) -> bytes:
         _, _, slug, number, name = path.split("/", 4)

@@ -2,8 +2,9 @@
 
     python stand_in.py KERNEL.PY
 
-Keeps the kernel's contract: the chain is taken up from the inputs or refused, as many epochs as max-epochs says are "trained" (each
-appends a digest of what was there to the state), the same files are left. A test can set OUTCOME = (status, cause, reason) ahead of it.
+Keeps the kernel's contract: a GPU that is lacking is refused, the chain is taken up from the inputs or refused, as many epochs as max-epochs says
+are "trained" (each appends a digest of what was there to the state), the same files are left. A test can set OUTCOME = (status, cause, reason)
+ahead of it.
 """
 
 import ast
@@ -18,6 +19,10 @@ text = Path(sys.argv[1]).read_text()
 CHAIN, JOB = (ast.literal_eval(re.search(rf"^{name} = (.*)$", text, re.M)[1]) for name in ("CHAIN", "JOB"))
 INPUT, WORKING = Path(os.environ["KAGGLE_INPUT_ROOT"]), Path(os.environ["KAGGLE_WORKING_ROOT"])
 
+if JOB["train"].get("device") == "cuda" and os.environ["EMULATED_GPUS"] == "0":
+    reason = "this session has no GPU: Kaggle lends none without a verified phone number, and none once the week's hours are used up"
+    print("refused: " + json.dumps({"cause": "no gpu", "reason": reason}), flush=True)
+    sys.exit(f"error: {reason}")
 state, history = b"", []
 if JOB["resume"]:
     own = [p for p in INPUT.rglob("status.json") if json.loads(p.read_text())["chain"] == CHAIN]
@@ -40,7 +45,7 @@ for name, content in files.items():
 this = {"session": len(history) + 1, "status": status, "cause": cause, "reason": reason}
 this |= {"epoch": epoch, "hours": 0.001, "peak_disk_gb": 0.001}
 about = {"chain": CHAIN, **this, "epochs": JOB["epochs"], "step": epoch, "steps": JOB["epochs"], "history": [*history, this]}
-about |= {"state": f"run/state-{epoch:08d}.pt", "model": "run/model.safetensors"}
+about |= {"total_hours": 0.001 * len(about["history"]), "state": f"run/state-{epoch:08d}.pt", "model": "run/model.safetensors"}
 about["files"] = {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()}
 (WORKING / "report.html").write_text("<p>report</p>")
 (WORKING / "status.json").write_text(json.dumps(about))

@@ -18,6 +18,8 @@ KEY = "0123456789abcdef-a-key-that-must-not-be-seen"
 JOB = """
 contains = ["pictures"]
 epochs = 100
+images = 24
+classes = 0
 max_hours = 0.1
 session_hours = 0.2
 max_disk_gb = 0.1
@@ -36,14 +38,14 @@ log-every = 25
 
 [accelerator.t4]
 machine_shape = "NvidiaTeslaT4"
-seconds_per_epoch = 120
-parameters = 3e6
+gpus = 2
+tflops = [5, 10]
 train = {}
 
 [accelerator.p100]
 machine_shape = "NvidiaTeslaP100"
-seconds_per_epoch = 300
-parameters = 3e6
+gpus = 1
+tflops = [3, 5]
 train = {}
 """
 

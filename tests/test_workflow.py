@@ -1,0 +1,25 @@
+"""The workflow for forks: each of its steps is a target of the Makefile, on each Python that pyproject.toml allows."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_every_step_is_a_target_of_the_makefile():
+    steps = re.findall(r"^ +- run: (.*)$", WORKFLOW, re.M)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert len(steps) == 3
+    for step in steps:
+        command, target, *_ = step.split()
+        assert command == "make"
+        assert target in targets
+    (whole,) = re.findall(r"^test: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert [step.split()[1] for step in steps] == whole.split(), "what make test does"
+
+
+def test_it_runs_on_each_supported_python():
+    least, most = re.findall(r"3\.(\d+)", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
+    assert re.findall(r'"3\.(\d+)"', WORKFLOW) == [str(minor) for minor in range(int(least), int(most))]
