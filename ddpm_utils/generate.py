@@ -134,6 +134,24 @@ def generate(
     return ddpm(denoiser, x_T, schedule, steps=steps, generator=keyed_generator(seed[0], "sampling", seed[1]))
 
 
+def labels_of(wanted: str | int | None, n: int, classes: tuple[str, ...], count: int | None) -> Tensor | None:
+    """(n,) labels: all of the class `wanted`, a name or a number of `count`, or for None all classes in turn; None for a network without any.
+
+    Raises InputError for a class that there isn't.
+    """
+    if count is None:
+        if wanted is not None:
+            raise InputError(f"this model was trained without labels, got label {wanted!r}")
+        return None
+    if wanted is None:
+        return labels_in_rows(n, count)
+    if wanted in classes:
+        return torch.full((n,), classes.index(wanted))
+    if str(wanted).isdecimal() and int(wanted) < count:
+        return torch.full((n,), int(wanted))
+    raise InputError(f"label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
+
+
 def labels_in_rows(n: int, classes: int) -> Tensor:
     """(n,) labels, sorted, as evenly spread over the classes as n allows."""
     return torch.arange(n) * classes // n if n >= classes else torch.arange(n)

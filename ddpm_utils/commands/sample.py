@@ -206,21 +206,11 @@ def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path |
 
 def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None):
     """Labels (n,) for the images: all of the class `wanted` (a name or number), or all classes in turn; None without labels."""
-    import torch
+    from ddpm_utils.generate import labels_of
 
-    from ddpm_utils.generate import labels_in_rows
-
-    if count is None:
-        if wanted is not None:
-            raise InputError(f"this model was trained without labels; leave --label {wanted} out")
-        return None
-    if wanted is None:
-        return labels_in_rows(n, count)
-    if wanted in classes:
-        return torch.full((n,), classes.index(wanted))
-    if wanted.isdecimal() and int(wanted) < count:
-        return torch.full((n,), int(wanted))
-    raise InputError(f"--label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
+    if count is None and wanted is not None:
+        raise InputError(f"this model was trained without labels; leave --label {wanted} out")
+    return labels_of(wanted, n, classes, count)
 
 
 def layout(n: int, label, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
