@@ -14,6 +14,7 @@ from ddpm_utils.guidance import autoguided, classifier_free_batched, classifier_
 from ddpm_utils.models import Model
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
+from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNet
 
 
@@ -126,7 +127,13 @@ def generate(
     schedule = config.noise_schedule()
     timesteps(schedule.T, steps)  # refuses wrong numbers of steps now, and not when the first step is asked for
     denoiser = trained_denoiser(network, config, None if label is None else label.to(device), guidance)
-    x_T = x_T.to(device)
+    return run_sampler(sampler, denoiser, x_T.to(device), schedule, steps, seed)
+
+
+def run_sampler(
+    sampler: str, denoiser: Denoiser, x_T: Tensor, schedule: NoiseSchedule, steps: int, seed: tuple[int, int] = (0, 0)
+) -> Iterator[Step]:
+    """The sampler of this name, of SAMPLERS, from x_T (B, C, H, W). seed: as in `generate`."""
     if sampler == "ddim":
         return ddim(denoiser, x_T, schedule, steps)
     if sampler == "dpm":

@@ -14,7 +14,7 @@ FLOORS = (  # from the ground up; a room may import what lies below it, and its 
     ("unet_config", "diffusion", "data"),
     ("sampling", "ideal", "unet", "config"),
     ("diffusers_folders",),
-    ("guidance", "models", "figures"),
+    ("guidance", "editing", "models", "figures"),
     ("classifier", "control", "restoration"),
     ("generate",),
     ("training", "evaluation", "export", "api"),
