@@ -46,7 +46,7 @@ def weights_from_diffusers(theirs: dict[str, Tensor], shapes: Mapping[str, Tenso
 
 def weights_to_diffusers(ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """A UNet2DModel's state dict out of a network's own."""
-    theirs = {}
+    theirs: dict[str, Tensor] = {}
     for name, weight in ours.items():
         names = _names_in_diffusers(name)
         theirs.update(zip(names, weight.chunk(len(names))))

@@ -197,7 +197,7 @@ def dpm_solver(
     """
     if order not in (1, 2):
         raise InputError(f"order must be 1 or 2, got {order}")
-    x, x0_before, h_before = x_T, None, None
+    x, x0_before, h_before = x_T, None, 0.0
     for t, ab, ab_prev in moves(schedule, steps, spacing):
         x0_hat = denoiser(x, _batch(t, x))
         h = _log_snr_half(ab_prev) - _log_snr_half(ab)

@@ -37,9 +37,11 @@ TYPES = {
 def scheduler_to_diffusers(config: TrainConfig) -> dict[str, Any]:
     """The options of a DDPMScheduler that samples as `sample --sampler ddpm` does, and DDIM and DPM-Solver++ built from it alike.
 
-    Raises InputError for a network that predicts the posterior mean, which no scheduler takes.
+    Raises InputError for a network that retouches, and for one that predicts the posterior mean, which no scheduler takes.
     """
     task = config.task
+    if not isinstance(task, Generation):
+        raise InputError("this model generates no images from noise, and diffusers has no pipeline for what it does")
     if task.prediction not in PREDICTIONS:
         raise InputError(f"prediction {task.prediction!r} has no counterpart in diffusers' schedulers, only {', '.join(PREDICTIONS)} have")
     return {

@@ -7,6 +7,7 @@ pipeline, pipeline.py of this folder, which diffusers runs when it is told `trus
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 
@@ -28,14 +29,12 @@ def write_folder(network: UNet, config: TrainConfig, classes: tuple[str, ...], f
 
     Raises InputError for a network that diffusers has no counterpart of.
     """
-    if config.retouches:
-        raise InputError("this model retouches images, which no pipeline of diffusers does")
     scheduler, unet = scheduler_to_diffusers(config), options_to_diffusers(folded(config.network))
     kinds = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
     if needs_own_pipeline(config):
         labels = dict(enumerate(classes)) if config.network.classes else None
         pixels = {"mean": config.mean, "std": config.std}
-        index = {"_class_name": OWN_CLASS, **kinds, "id2label": labels, "patch": config.network.patch, "pixels": pixels}
+        index: dict[str, Any] = {"_class_name": OWN_CLASS, **kinds, "id2label": labels, "patch": config.network.patch, "pixels": pixels}
         _write(folder / f"{PIPELINE}.py", Path(__file__).with_name("pipeline.py").read_bytes())
     else:
         index = {"_class_name": "DDPMPipeline", **kinds}

@@ -2,7 +2,7 @@
 
 import json
 
-from ddpm_utils.config import TrainConfig
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.recipes import Recipe
 
 MIT = "weights: MIT"  # how the licence of a recipe begins
@@ -75,6 +75,7 @@ def _size(config: TrainConfig) -> str:
 
 def _network(config: TrainConfig) -> str:
     task = config.task
+    assert isinstance(task, Generation)  # others have no pipeline
     return f"U-Net that predicts {task.prediction}, {task.schedule} schedule, T = {task.timesteps}"
 
 

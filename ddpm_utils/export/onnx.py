@@ -27,7 +27,7 @@ class Flat(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         given = dict(zip(self.names, tensors))
-        x_t, t, label, condition = (given.get(name) for name in ("sample", "timestep", "label", "condition"))
+        x_t, t, label, condition = given["sample"], given["timestep"], given.get("label"), given.get("condition")
         if self.control is None:
             return self.network(x_t, t, label, condition)
         return control_forward(self.network, [(self.control, given["hint"], 1.0)], x_t, t, label, condition)

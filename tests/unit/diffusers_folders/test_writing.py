@@ -141,7 +141,7 @@ def test_dpm_solver_takes_the_same_folder(tmp_path):
     ("change", "sentence"),
     [
         ({"task": Generation(prediction="mean")}, "prediction 'mean' has no counterpart"),
-        ({"task": Restoration(), "network": replace(SMALL, condition_channels=2, extra_channels=1)}, "retouches images"),
+        ({"task": Restoration(), "network": replace(SMALL, condition_channels=2, extra_channels=1)}, "generates no images from noise"),
     ],
 )
 def test_what_diffusers_has_not_got_is_refused_and_nothing_is_written(tmp_path, change, sentence):
