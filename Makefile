@@ -120,6 +120,7 @@ quality-record: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)/installed
 	$(BIN)/python tests/bench.py

@@ -25,6 +25,7 @@ COMMANDS = (
     "evaluate",
     "metrics",
     "ema",
+    "export",
     "models",
     "plan",
     "doctor",

@@ -7,6 +7,7 @@ Equations: Ho et al. 2020 (2006.11239); Salimans & Ho 2022 (2202.00512) for v; H
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 
 VARIANCES = ("small", "large")
-DISTANCES = dict(zip(LOSSES, (F.mse_loss, F.l1_loss, F.huber_loss), strict=True))
+DISTANCES: dict[str, Callable[..., Tensor]] = dict(zip(LOSSES, (F.mse_loss, F.l1_loss, F.huber_loss), strict=True))
 
 
 def at(constants: Tensor, t: int | Tensor, like: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ddpm_utils.guidance import autoguided, classifier_free_batched, classifier_
 from ddpm_utils.models import Model
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
+from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNet
 
 
@@ -126,12 +127,36 @@ def generate(
     schedule = config.noise_schedule()
     timesteps(schedule.T, steps)  # refuses wrong numbers of steps now, and not when the first step is asked for
     denoiser = trained_denoiser(network, config, None if label is None else label.to(device), guidance)
-    x_T = x_T.to(device)
+    return run_sampler(sampler, denoiser, x_T.to(device), schedule, steps, seed)
+
+
+def run_sampler(
+    sampler: str, denoiser: Denoiser, x_T: Tensor, schedule: NoiseSchedule, steps: int, seed: tuple[int, int] = (0, 0)
+) -> Iterator[Step]:
+    """The sampler of this name, of SAMPLERS, from x_T (B, C, H, W). seed: as in `generate`."""
     if sampler == "ddim":
         return ddim(denoiser, x_T, schedule, steps)
     if sampler == "dpm":
         return dpm_solver(denoiser, x_T, schedule, steps)
     return ddpm(denoiser, x_T, schedule, steps=steps, generator=keyed_generator(seed[0], "sampling", seed[1]))
+
+
+def labels_of(wanted: str | int | None, n: int, classes: tuple[str, ...], count: int | None) -> Tensor | None:
+    """(n,) labels: all of the class `wanted`, a name or a number of `count`, or for None all classes in turn; None for a network without any.
+
+    Raises InputError for a class that there isn't.
+    """
+    if count is None:
+        if wanted is not None:
+            raise InputError(f"this model was trained without labels, got label {wanted!r}")
+        return None
+    if wanted is None:
+        return labels_in_rows(n, count)
+    if wanted in classes:
+        return torch.full((n,), classes.index(wanted))
+    if str(wanted).isdecimal() and int(wanted) < count:
+        return torch.full((n,), int(wanted))
+    raise InputError(f"label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
 
 
 def labels_in_rows(n: int, classes: int) -> Tensor:

@@ -46,11 +46,21 @@ def weights_from_diffusers(theirs: dict[str, Tensor], shapes: Mapping[str, Tenso
 
 def weights_to_diffusers(ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """A UNet2DModel's state dict out of a network's own."""
-    theirs = {}
+    theirs: dict[str, Tensor] = {}
     for name, weight in ours.items():
         names = _names_in_diffusers(name)
         theirs.update(zip(names, weight.chunk(len(names))))
     return theirs
+
+
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # names of before diffusers 0.15
+
+
+def renamed_of_old(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A UNet2DModel's state dict with the names of today, out of one of any age."""
+    return {
+        re.sub(rf"\.({'|'.join(OLD_ATTENTION)})\.", lambda found: f".{OLD_ATTENTION[found[1]]}.", name): w for name, w in theirs.items()
+    }
 
 
 def _names_in_diffusers(name: str) -> list[str]:
@@ -77,7 +87,20 @@ READ = {  # options that become settings, or are checked below
     *("add_attention", "attention_head_dim", "norm_num_groups", "norm_eps", "dropout", "num_class_embeds", "downsample_padding"),
     *("flip_sin_to_cos", "freq_shift"),
 }
+DEFAULTS = {  # of the options that older files leave out
+    **FIXED,
+    **dict(sample_size=None, in_channels=3, out_channels=3, layers_per_block=2, block_out_channels=(224, 448, 672, 896)),
+    "down_block_types": ("DownBlock2D", *["AttnDownBlock2D"] * 3),
+    "up_block_types": (*["AttnUpBlock2D"] * 3, "UpBlock2D"),
+    **dict(add_attention=True, attention_head_dim=8, norm_num_groups=32, norm_eps=1e-5, dropout=0.0, num_class_embeds=None),
+    **dict(downsample_padding=1, flip_sin_to_cos=True, freq_shift=0),
+}
 NO_MATTER = {"num_train_timesteps"}  # only of learned timestep embeddings, which are refused
+
+
+def with_defaults(options: Mapping) -> dict:
+    """All options of a UNet2DModel, from those that its file names."""
+    return {**DEFAULTS, **options}
 
 
 def options_from_diffusers(c: Mapping, last_is_no_label: bool = True) -> dict:

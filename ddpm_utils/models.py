@@ -16,9 +16,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ddpm_utils.config import TrainConfig
+from ddpm_utils.diffusers_folders.reading import DESCRIPTIONS, WEIGHTS, is_diffusers_folder, read_description, read_weights_of
 from ddpm_utils.errors import DamagedFile, InputError, NotFinite
 from ddpm_utils.recipes import KINDS, SHIPPED, read_recipes
 from ddpm_utils.runtime.files import atomic_write
+from ddpm_utils.runtime.hub import PREFIX, fetch
 from ddpm_utils.settings import check_value, json_object, shown
 from ddpm_utils.unet import UNet
 from ddpm_utils.unet_config import UNetConfig
@@ -69,7 +71,12 @@ def save_model(network: UNet, config: TrainConfig, classes: tuple[str, ...], pat
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
-    """Read a model file; the weights become float32. Raises InputError for a missing, damaged or foreign file."""
+    """Read a model file, or the folder of a network that diffusers wrote; the weights become float32.
+
+    Raises InputError for a missing, damaged or foreign file, and for a network that has no counterpart here.
+    """
+    if Path(path).is_dir():
+        return _model_from_diffusers(Path(path), device)
     about, weights = read_weights(path, MODEL_FORMAT, "model", "train", needs=("config", "classes", "snapshot"))
     with blamed_on(path):
         config = TrainConfig.from_json(about["config"])
@@ -78,6 +85,16 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
             network = UNet(config.network)
     network = with_weights(network, weights, path)
     return Model(network.to(device).eval(), config, tuple(about["classes"]), about["snapshot"])
+
+
+def _model_from_diffusers(folder: Path, device: str | torch.device) -> Model:
+    config, classes = read_description(folder)
+    weights = read_weights_of(folder, config.network)
+    if bad := first_not_finite(weights):
+        raise DamagedFile(f"{str(folder)!r} is damaged: its weight {shown(bad)} holds NaN or infinity")
+    with torch.device("meta"):
+        network = UNet(config.network)
+    return Model(with_weights(network, weights, folder).to(device).eval(), config, classes, {})
 
 
 def check_classes(classes: tuple[str, ...], network: UNetConfig) -> None:
@@ -233,9 +250,12 @@ def shipped(name: str) -> Path:
 def find_weights(name: str | Path, kind: str) -> Path:
     """The file that a command line means by `name`, where weights of a `kind` of KINDS are asked for.
 
-    In this order: the name of a shipped model (./NAME is a file or folder for certain), a file, the folder of a run; ~ is your home. Whether a
-    file holds what is asked for is seen when it is read. Raises InputError that lists the shipped models that fit.
+    In this order: hf:OWNER/NAME, a repository of the Hugging Face Hub; the name of a shipped model (./NAME is a file or folder for certain), a
+    file, the folder of a run, and for images a folder that diffusers wrote; ~ is your home. Whether a file holds what is asked for is seen when
+    it is read. Raises InputError that lists the shipped models that fit.
     """
+    if str(name).startswith(PREFIX):
+        return _from_hub(str(name).removeprefix(PREFIX), kind)
     asked, path = KINDS[kind], Path(os.path.expanduser(name))  # Path's own raises for an unknown user
     if str(name) == path.name and (SHIPPED / f"{name}.safetensors").is_file():
         return _shipped_of(kind, str(name))
@@ -243,6 +263,8 @@ def find_weights(name: str | Path, kind: str) -> Path:
         result = path.with_name(asked.result)
         there = "" if result.is_file() else ", which is written when the run ends or stops"
         raise InputError(f"{str(path)!r} is a state, to resume from; the {asked.noun} of its run is {str(result)!r}{there}")
+    if path.is_dir() and kind == "generator" and is_diffusers_folder(path) and not (path / asked.result).is_file():
+        return path
     if path.is_dir():
         path /= asked.result
         if not path.is_file():
@@ -256,6 +278,22 @@ def find_weights(name: str | Path, kind: str) -> Path:
             f"train one with `python -m ddpm_utils {asked.command}`"
         )
     return path
+
+
+def _from_hub(repository: str, kind: str) -> Path:
+    """This project's own file in a repository, or its folder as diffusers has it, fetched into the Hub's cache."""
+    own = KINDS[kind].result
+    folder = fetch(repository, [own, *DESCRIPTIONS])
+    if (folder / own).is_file():
+        return folder / own
+    if kind != "generator" or not is_diffusers_folder(folder):
+        raise InputError(f"'{PREFIX}{repository}' holds no {own}" + (", and no network of diffusers" if kind == "generator" else ""))
+    read_description(folder)  # what has no counterpart is refused before its weights are fetched
+    for weights in WEIGHTS:
+        folder = fetch(repository, [weights, f"unet/{weights}"])
+        if any((folder / part / weights).is_file() for part in (".", "unet")):
+            break
+    return folder
 
 
 def _shipped_of(kind: str, name: str) -> Path:

@@ -124,13 +124,21 @@ def ddpm(
     if variance not in VARIANCES:
         raise InputError(f"variance must be one of {', '.join(VARIANCES)}, got {variance!r}")
     x = x_T
-    for t, ab, ab_prev in _pairs(schedule, steps, spacing):
+    for t, ab, ab_prev in moves(schedule, steps, spacing):
         x0_hat = denoiser(x, _batch(t, x))
-        beta = 1 - ab / ab_prev
-        mean = ab_prev**0.5 * beta / (1 - ab) * x0_hat + (1 - beta) ** 0.5 * (1 - ab_prev) / (1 - ab) * x  # Ho, eq. 7
-        var = beta if variance == "large" else beta * (1 - ab_prev) / (1 - ab)
-        x = mean if ab_prev == 1 else mean + var**0.5 * _noise(x, generator)
+        x = ancestral_step(x, x0_hat, ab, ab_prev, variance, generator)
         yield Step(t, x, x0_hat)
+
+
+def ancestral_step(
+    x: Tensor, x0_hat: Tensor, ab: float, ab_prev: float, variance: str = "small", generator: torch.Generator | None = None
+) -> Tensor:
+    """A draw from the posterior given x (B, C, H, W) at alpha_bar = ab and its x0_hat, at ab_prev > ab; its mean where that is 1."""
+    beta = 1 - ab / ab_prev
+    mean = ab_prev**0.5 * beta / (1 - ab) * x0_hat + (1 - beta) ** 0.5 * (1 - ab_prev) / (1 - ab) * x  # Ho, eq. 7
+    var = beta if variance == "large" else beta * (1 - ab_prev) / (1 - ab)
+    x = mean if ab_prev == 1 else mean + var**0.5 * normal_like(x, generator)
+    return x
 
 
 @torch.no_grad()
@@ -150,13 +158,13 @@ def ddim(
     if not 0 <= eta <= 1:
         raise InputError(f"eta must lie in [0, 1] (0 is deterministic, 1 is DDPM), got {eta}")
     x = x_T
-    for t, ab, ab_prev in _pairs(schedule, steps, spacing):
+    for t, ab, ab_prev in moves(schedule, steps, spacing):
         x0_hat = denoiser(x, _batch(t, x))
         eps = (x - ab**0.5 * x0_hat) / (1 - ab) ** 0.5
         sigma = eta * ((1 - ab_prev) / (1 - ab) * (1 - ab / ab_prev)) ** 0.5
         x = ab_prev**0.5 * x0_hat + max(1 - ab_prev - sigma**2, 0.0) ** 0.5 * eps
         if sigma > 0:
-            x = x + sigma * _noise(x, generator)
+            x = x + sigma * normal_like(x, generator)
         yield Step(t, x, x0_hat)
 
 
@@ -170,7 +178,7 @@ def ddim_invert(
     denoiser: noise alone is not an image.
     """
     x = x0
-    for t, ab, ab_prev in reversed(_pairs(schedule, steps, spacing)):
+    for t, ab, ab_prev in reversed(moves(schedule, steps, spacing)):
         x0_hat = denoiser(x, _batch(t, x))
         eps = (x - ab**0.5 * x0_hat) / (1 - ab) ** 0.5
         clean = (x - (1 - ab_prev) ** 0.5 * eps) / ab_prev**0.5
@@ -189,8 +197,8 @@ def dpm_solver(
     """
     if order not in (1, 2):
         raise InputError(f"order must be 1 or 2, got {order}")
-    x, x0_before, h_before = x_T, None, None
-    for t, ab, ab_prev in _pairs(schedule, steps, spacing):
+    x, x0_before, h_before = x_T, None, 0.0
+    for t, ab, ab_prev in moves(schedule, steps, spacing):
         x0_hat = denoiser(x, _batch(t, x))
         h = _log_snr_half(ab_prev) - _log_snr_half(ab)
         direction = x0_hat
@@ -213,7 +221,7 @@ def sample(steps_iterable: Iterable[Step], total: int | None = None) -> Tensor:
     return x
 
 
-def _pairs(schedule: NoiseSchedule, steps: int | None, spacing: str) -> list[tuple[int, float, float]]:
+def moves(schedule: NoiseSchedule, steps: int | None, spacing: str = "trailing") -> list[tuple[int, float, float]]:
     """(t, alpha_bar there, alpha_bar at the next timestep visited) from noisy to clean; 1 behind the last: a clean image."""
     visited = timesteps(schedule.T, steps, spacing)
     ab = schedule.alpha_bar.tolist()
@@ -224,7 +232,8 @@ def _batch(t: int, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.int64, device=x.device)
 
 
-def _noise(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise of the shape, dtype and device of x, drawn on the generator's device."""
     device = generator.device if generator is not None else x.device
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
 

@@ -137,6 +137,12 @@ class NoiseSchedule:
         before = torch.cat([torch.ones(1, dtype=torch.float64), stretched[:-1]])
         return NoiseSchedule(1 - stretched / before)
 
+    def up_to(self, t: int) -> "NoiseSchedule":
+        """The first steps of this schedule, 0 .. t: to sample from an image that is at timestep t."""
+        if not 1 <= t < self.T:
+            raise InputError(f"t must lie in 1 .. {self.T - 1} to begin from, got {t}")
+        return NoiseSchedule(self.betas[: t + 1])
+
     @property
     def has_zero_terminal_snr(self) -> bool:
         return self.alpha_bar[-1].item() == 0

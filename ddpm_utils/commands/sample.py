@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddpm_utils.choices import SAMPLERS
-from ddpm_utils.commands import arguments
+from ddpm_utils.commands import arguments, sample_edits
 from ddpm_utils.errors import InputError, printable
 from ddpm_utils.runtime.files import atomic_path, check_apart, check_folder_can_be, check_writable
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=arguments.user_path, help="folder for each image as a PNG of its own")
     parser.add_argument("--film", type=arguments.user_path, help="figure of the first image at ten moments from noise to result")
     parser.add_argument("--gif", type=arguments.user_path, help="animation of the first --batch-size images from noise to result")
-    parser.add_argument("--sampler", choices=SAMPLERS, default="ddim", help="(default %(default)s)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="(default ddim)")
     parser.add_argument("--steps", type=int, help="sampling steps (default 50, or all timesteps of a model with fewer)")
     guidance = parser.add_argument_group("guidance")
     guidance.add_argument("--guidance", type=float, default=1.0, help="its scale, 1: none, or the classifier's (default %(default)s)")
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bad-model", help="a worse model of the same images to lead away from, such as an early snapshot, or a shipped one's name"
     )
     add_control_arguments(parser)
+    sample_edits.add_arguments(parser)
     parser.add_argument("--label", help="name or number of the only class to draw")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same images (default %(default)s)")
     parser.add_argument(
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     if args.guidance < 0:
         raise InputError(f"--guidance must be at least 0, which ignores the label, 1 to 5 is usual; got {args.guidance:g}")
     check_outputs(args.out, args.film, args.gif, args.images)
+    asked = sample_edits.edit_of(args)
     from PIL import Image
 
     from ddpm_utils.control.controlnet import controlled
@@ -104,10 +106,11 @@ def run(args: argparse.Namespace) -> None:
     guidance.check(model.config)
     of_labels = model if model.config.network.classes or not guidance.classifier else guidance.classifier
     label = chosen_labels(args.label, args.n, of_labels.classes, of_labels.config.network.classes)
+    edit = sample_edits.Edit(asked, args, model.config) if asked else None
     x_T = start_noise(model.config, args.n, args.seed)
     for path in filter(None, (args.out, args.film, args.gif, args.images and args.images / "00000.png")):
         check_writable(path)  # before the time for sampling is spent
-    results, film = draw(model, x_T, label, guidance, args)
+    results, film = draw(model, x_T, label, guidance, args, edit)
     images = to_uint8(results, model.config.mean, model.config.std)
     columns, names = layout(args.n, label, of_labels.classes)
 
@@ -169,7 +172,7 @@ def _control(device: str, fit: str, control: str, hint_from: Path | None = None,
     return network, hint.to(device), strength
 
 
-def draw(model, x_T, label, guidance, args: argparse.Namespace) -> tuple:
+def draw(model, x_T, label, guidance, args: argparse.Namespace, edit: sample_edits.Edit | None = None) -> tuple:
     """All images (n, C, H, W), a batch at a time; and every Step of the first batch, if a film or an animation wants it."""
     import torch
     from tqdm import tqdm
@@ -177,16 +180,20 @@ def draw(model, x_T, label, guidance, args: argparse.Namespace) -> tuple:
     from ddpm_utils.generate import generate
     from ddpm_utils.sampling import Step
 
-    count = min(50, model.config.timesteps) if args.steps is None else args.steps
+    count, sampler = min(50, model.config.timesteps) if args.steps is None else args.steps, args.sampler or "ddim"
+    total = edit.total(count) if edit else count
+    x_T = edit.start(model, x_T, label, count) if edit else x_T
     results, film = [], []
     for start in range(0, args.n, args.batch_size):
         part = slice(start, start + args.batch_size)
         of_part = None if label is None else label[part]
-        steps = generate(
-            model.network, model.config, x_T[part], of_part, sampler=args.sampler, steps=count, guidance=guidance, seed=(args.seed, start)
-        )
+        seed = (args.seed, start)
+        if edit:
+            steps = edit.steps(model, x_T[part], of_part, guidance, sampler, count, seed)
+        else:
+            steps = generate(model.network, model.config, x_T[part], of_part, sampler, count, guidance, seed)
         name = f"images {start + 1} to {min(start + args.batch_size, args.n)}"
-        for step in tqdm(steps, total=count, desc=name, unit="step", leave=False, disable=None):
+        for step in tqdm(steps, total=total, desc=name, unit="step", leave=False, disable=None):
             if start == 0 and (args.film or args.gif):
                 film.append(Step(step.t, step.x.cpu(), step.x0_hat.cpu()))
         results.append(step.x.cpu())
@@ -206,21 +213,11 @@ def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path |
 
 def chosen_labels(wanted: str | None, n: int, classes: tuple[str, ...], count: int | None):
     """Labels (n,) for the images: all of the class `wanted` (a name or number), or all classes in turn; None without labels."""
-    import torch
+    from ddpm_utils.generate import labels_of
 
-    from ddpm_utils.generate import labels_in_rows
-
-    if count is None:
-        if wanted is not None:
-            raise InputError(f"this model was trained without labels; leave --label {wanted} out")
-        return None
-    if wanted is None:
-        return labels_in_rows(n, count)
-    if wanted in classes:
-        return torch.full((n,), classes.index(wanted))
-    if wanted.isdecimal() and int(wanted) < count:
-        return torch.full((n,), int(wanted))
-    raise InputError(f"--label must be a number from 0 to {count - 1} or one of {', '.join(classes[:20])}, got {wanted!r}")
+    if count is None and wanted is not None:
+        raise InputError(f"this model was trained without labels; leave --label {wanted} out")
+    return labels_of(wanted, n, classes, count)
 
 
 def layout(n: int, label, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:

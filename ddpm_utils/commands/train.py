@@ -25,6 +25,15 @@ USUAL = {  # in the help: what training/preset.py takes, and runs on pairs, whic
     "patch": "up to 4, so that 16 a side are left; with --form 1",
 }
 SHAPE = ("multipliers", "attention", "width", "blocks", "patch", "dropout")  # of the network, as far as flags decide it
+DETAILS = (
+    "head_channels",
+    "groups",
+    "middle_attention",
+    "norm_eps",
+    "asymmetric_padding",
+    "cosines_first",
+    "frequency_shift",
+)  # and no flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +138,7 @@ def of_run(run: TrainConfig) -> dict[str, Any]:
 
 def of_network(run: TrainConfig) -> dict[str, Any]:
     """The settings that a network is used with, and its shape, by the names of their flags."""
-    return asdict(run.task) | {name: getattr(run.network, name) for name in SHAPE}
+    return asdict(run.task) | {name: getattr(run.network, name) for name in SHAPE + DETAILS}
 
 
 def in_words(args: argparse.Namespace, usual: dict[str, Any]) -> str:
@@ -169,14 +178,15 @@ def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetCo
     resolutions = [data.size // patch >> level for level in range(len(multipliers))]
     if args.attention is None and not set(chosen.get("attention", (0,))) <= set(resolutions):
         chosen["attention"] = () if args.form else (16 if 16 in resolutions else resolutions[-1],)  # retouched images have any size: none
+    if args.width is not None:
+        chosen.pop("groups", None)  # they belong to the other width
+    details = {"groups": arguments.groups_of(chosen.get("width", UNetConfig.width)), "middle_attention": not args.form}
     return UNetConfig(
-        **chosen,
+        **{**details, **chosen},
         image_size=data.size,
         channels=data.channels,
         multipliers=multipliers,
-        groups=arguments.groups_of(chosen.get("width", UNetConfig.width)),
         classes=len(data.classes) if data.classes and not args.unconditional else None,
-        middle_attention=not args.form,
         condition_channels=data.channels if args.form else 0,
         extra_channels=1 if args.form else 0,
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddpm_utils.control.controlnet import ControlNet
 from ddpm_utils.control.hints import HINTS, one_hot, user_scribble
-from ddpm_utils.data.images import fit, open_picture, read_rgb, to_float
+from ddpm_utils.data.images import as_it_lies, fit, picture_for, read_rgb, to_float
 from ddpm_utils.errors import InputError
 
 
@@ -23,7 +23,7 @@ def hint_drawn_from(control: ControlNet, path: Path, how: str = "crop") -> Tenso
     """
     if control.hint not in HINTS:
         raise InputError(f"the hint {control.hint!r} can't be drawn from an image, only {', '.join(HINTS)} can; pass it as --hint-image")
-    image = fit(_opened(path, read_rgb), control.config.image_size, how)
+    image = fit(picture_for("a hint", path, read_rgb), control.config.image_size, how)
     return HINTS[control.hint](to_float(np.array(image)[None]))
 
 
@@ -34,7 +34,7 @@ def hint_from_image(control: ControlNet, path: Path) -> Tensor:
     or with a palette), hints of one channel in grey from 0 to 255, hints of three in colour. Raises InputError where that isn't so.
     """
     size, channels = control.config.image_size, control.hint_channels
-    image = _opened(path, _as_it_lies)
+    image = picture_for("a hint", path, as_it_lies)
     if control.hint == "scribble":
         return user_scribble(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), size)
     if image.size != (size, size):
@@ -60,19 +60,3 @@ def _parts(image: Image.Image, classes: int, path: Path) -> Tensor:
     if numbers.max() >= classes:
         raise InputError(f"the numbers of parts must lie in 0 .. {classes - 1}, {str(path)!r} holds {numbers.max()}")
     return one_hot(numbers[None], classes)
-
-
-def _as_it_lies(path: Path) -> Image.Image:
-    with open_picture(path) as image:
-        image.load()
-        return image
-
-
-def _opened(path: Path, read) -> Image.Image:
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no image {str(path)!r} for a hint; it must be the name of a file")
-    try:
-        return read(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damaged bytes
-        raise InputError(f"{str(path)!r} can't be read as an image ({error})") from error

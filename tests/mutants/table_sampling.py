@@ -46,7 +46,7 @@ SAMPLING = {
         (
             "the image is clipped after the posterior mean",
             "x = mean if ab_prev == 1",
-            "mean = mean.clamp(-1, 1)\n        x = mean if ab_prev == 1",
+            "mean = mean.clamp(-1, 1)\n    x = mean if ab_prev == 1",
             SAMPLERS,
             PUBLISHED,
         ),
@@ -71,8 +71,13 @@ SAMPLING = {
             'return to_x0(schedule, x_t, t, output, "eps")',
             SAMPLERS,
         ),
-        ("steps use the betas of T steps", "beta = 1 - ab / ab_prev", "beta = schedule.betas[t].item()", SAMPLERS),
-        ("the variance is added, not its root", "mean + var**0.5 * _noise", "mean + var * _noise", SAMPLERS),
+        (
+            "steps use the betas of T steps",
+            "ancestral_step(x, x0_hat, ab, ab_prev,",
+            "ancestral_step(x, x0_hat, ab, ab / (1 - schedule.betas[t].item()),",
+            SAMPLERS,
+        ),
+        ("the variance is added, not its root", "mean + var**0.5 * normal_like", "mean + var * normal_like", SAMPLERS),
         (
             "the posterior mean weighs x_t by alpha, not its root",
             "(1 - beta) ** 0.5 * (1 - ab_prev)",
@@ -110,8 +115,8 @@ SAMPLING = {
         ("DDIM moves with the alpha_bar that it left", "x = ab_prev**0.5 * x0_hat + max(", "x = ab**0.5 * x0_hat + max(", SAMPLERS),
         (
             "inversion goes the same way as sampling",
-            "reversed(_pairs(schedule, steps, spacing))",
-            "_pairs(schedule, steps, spacing)",
+            "reversed(moves(schedule, steps, spacing))",
+            "moves(schedule, steps, spacing)",
             SAMPLERS,
         ),
         ("the solver's ratio of steps is upside down", "r = h_before / h", "r = h / h_before", SAMPLERS),

@@ -13,10 +13,11 @@ FLOORS = (  # from the ground up; a room may import what lies below it, and its 
     ("settings", "schedules", "interop", "ema", "runtime"),
     ("unet_config", "diffusion", "data"),
     ("sampling", "ideal", "unet", "config"),
-    ("guidance", "models", "figures"),
+    ("diffusers_folders",),
+    ("guidance", "editing", "models", "figures"),
     ("classifier", "control", "restoration"),
     ("generate",),
-    ("training", "evaluation"),
+    ("training", "evaluation", "export", "api"),
     ("commands", "course"),
     ("__main__",),
 )
