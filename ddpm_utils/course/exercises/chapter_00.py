@@ -14,7 +14,11 @@ def exercise_1(turn) -> str:
     def both(of_clean, of_noise):
         return torch.tensor([[of_clean * c + of_noise * n for c, n in zip(*rows)] for rows in zip(clean, noise)], dtype=torch.float64)
 
-    for a, b, where in ((1.2, 1.1, "a small step"), (math.pi / 2, 0.0, "from noise in one leap"), (0.3, 0.8, "the other way, to more noise")):
+    for a, b, where in (
+        (1.2, 1.1, "a small step"),
+        (math.pi / 2, 0.0, "from noise in one leap"),
+        (0.3, 0.8, "the other way, to more noise"),
+    ):
         x, v = both(math.cos(a), math.sin(a)), both(-math.sin(a), math.cos(a))
         differs = difference(f"x at b = {b:.2f} from a = {a:.2f} ({where})", turn(x, v, a, b), both(math.cos(b), math.sin(b)))
         if differs:
