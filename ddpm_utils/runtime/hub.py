@@ -54,16 +54,17 @@ def _client(wanted: str):
 @contextmanager
 def _told(what: str) -> Iterator[None]:
     """What goes wrong inside, on the Hub, on the way there or with the name, is told in one sentence."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    # HTTPError is that of the client's own HTTP library, which isn't the same in all its versions.
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except (HTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise InputError(f"{what} ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:
     """What the client says, on one line; behind its status an answer of the Hub tells what there isn't."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[1] if len(lines) > 1 else lines[0] if lines else type(error).__name__).rstrip(".")
+    answered = hasattr(error, "response") and len(lines) > 1
+    return (lines[answered] if lines else type(error).__name__).rstrip(".")

@@ -185,6 +185,13 @@ def test_a_token_that_is_missing_or_wrong_is_told_before_the_work(here, hub, mon
     assert not files_in(here / "repository")
 
 
+def test_a_hub_that_does_not_answer_is_told_in_a_sentence(here, hub, monkeypatch, capsys):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    for words in ("export run --to hub me/mine --out repository", "sample hf:me/mine --n 1"):
+        assert main(words.split()) == 2
+        assert "Connection refused" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
