@@ -15,10 +15,14 @@ LEAST_CHANGED = 16  # pixels of a change mask that say something about direction
 
 @dataclass(frozen=True)
 class PairSet(ImageSet):
-    """An ImageSet whose `images` are the targets; beside them the sources (N, H, W, C) uint8 and the change masks (N, H, W) bool."""
+    """An ImageSet whose `images` are the targets; beside them the sources (N, H, W, C) uint8 and the change masks (N, H, W) bool.
+
+    cloth: where there is a garment, (N, H, W) bool, or None if that isn't known.
+    """
 
     sources: np.ndarray | None = None
     masks: np.ndarray | None = None
+    cloth: np.ndarray | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -33,7 +37,8 @@ def spread(pairs: PairSet, n: int) -> PairSet:
         return pairs
     rows = np.arange(n) * len(pairs) // n
     labels = None if pairs.labels is None else pairs.labels[rows]
-    return replace(pairs, images=pairs.images[rows], labels=labels, sources=pairs.sources[rows], masks=pairs.masks[rows])
+    cloth = None if pairs.cloth is None else pairs.cloth[rows]
+    return replace(pairs, images=pairs.images[rows], labels=labels, sources=pairs.sources[rows], masks=pairs.masks[rows], cloth=cloth)
 
 
 def change_mask(source: np.ndarray, target: np.ndarray, threshold: float = CHANGE_THRESHOLD) -> np.ndarray:
