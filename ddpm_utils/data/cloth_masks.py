@@ -21,7 +21,9 @@ def read_cloth_masks(root: Path, names: list[str], size: int) -> np.ndarray | No
         return None
     files = {path.stem: path for path in sorted(folder.iterdir()) if not is_hidden(Path(path.name))}
     if missing := [name for name in names if name not in files]:
-        raise InputError(f"{str(folder)!r} has no mask for {len(missing)} of {len(names)} pairs, the first is {missing[0]!r}; add them all or none")
+        raise InputError(
+            f"{str(folder)!r} has no mask for {len(missing)} of {len(names)} pairs, the first is {missing[0]!r}; add them all or none"
+        )
     masks = np.empty((len(names), size, size), bool)
     for i, name in enumerate(names):
         try:

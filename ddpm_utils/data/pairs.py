@@ -26,9 +26,9 @@ class PairSet(ImageSet):
 
     @cached_property
     def digest(self) -> str:
-        """Like ImageSet's, of targets and sources; the masks follow from them."""
-        sources = ImageSet(self.sources).digest
-        return hashlib.sha256((ImageSet(self.images).digest + sources).encode()).hexdigest()
+        """Like ImageSet's, of targets, sources and cloth, if it is known; the change masks follow from them."""
+        cloth = "" if self.cloth is None else ImageSet(self.cloth[..., None]).digest
+        return hashlib.sha256((ImageSet(self.images).digest + ImageSet(self.sources).digest + cloth).encode()).hexdigest()
 
 
 def spread(pairs: PairSet, n: int) -> PairSet:

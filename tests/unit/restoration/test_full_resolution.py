@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -62,7 +63,7 @@ def noisy_image(height=300, width=420, dtype=np.uint8, channels=3):
 # --- the lift ---
 
 
-@pytest.mark.parametrize(("height", "width"), [(300, 420), (1024, 700), (64, 64), (98, 34), (300, 3000)])
+@pytest.mark.parametrize(("height", "width"), [(300, 420), (1024, 700), (64, 64), (98, 34), (300, 1200)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_smooth_residual_is_added_at_full_size_and_every_thread_stays(height, width, dtype):
     image = noisy_image(height, width, dtype)
@@ -98,7 +99,24 @@ def test_the_network_sees_the_image_shrunk_and_never_enlarged():
     assert working_size(40, 60, 100) == (40, 60)
     assert working_size(4000, 6000, 256) == (256, 384)
     assert working_size(6000, 4000, 256) == (384, 256)
-    assert working_size(1000, 20000, 256) == (51, 1024), "a panorama costs no more than four squares"
+    assert working_size(1000, 20000, 256) == (256, 5120), "a panorama keeps its scale"
+
+
+def test_a_panorama_is_seen_at_its_scale_in_tiles_that_leave_no_seam():
+    model = known_model(lambda source: torch.full_like(source, 0.22))
+    image = noisy_image(40, 1000)
+    lifted = retouch(model, image, RetouchSettings(short_side=32)).astype(int)
+    assert {tuple(seen.shape[-2:]) for seen in model.network.seen} == {(32, 128)}, "LONGEST short sides"
+    assert len(model.network.seen) > 800 / 128
+    assert (lifted - image == round(0.22 * 127.5)).all()
+
+
+def test_faces_are_left_alone_unless_asked_for():
+    model, image = known_model(lambda source: torch.full_like(source, 0.2)), skimage.data.astronaut()
+    changed = {faces: (retouch(model, image, RetouchSettings(short_side=64, faces=faces)) != image).any(2) for faces in (False, True)}
+    assert not changed[False][70:165, 185:265].any(), "from her forehead to her chin"
+    assert changed[False][250:, :150].mean() > 0.95, "her suit"
+    assert changed[True].mean() > 0.95
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 300, 401), (64, 64, 64, 64), (10, 30, 77, 999)])
