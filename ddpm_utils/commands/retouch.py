@@ -23,6 +23,7 @@ from ddpm_utils.runtime.files import atomic_write, check_apart, check_folder_can
 if TYPE_CHECKING:
     from ddpm_utils.models import Model
 
+METHODS = ("model", "frequency")
 SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side images
 
 
@@ -47,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("photograph", type=user_path, help="a photograph, or a folder of them with all its subfolders")
     parser.add_argument("--out", type=user_path, required=True, help="file or folder for the result, which has the kind of its source")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="frequency: no model, but frequency separation, which smooths all that --include shows it (default %(default)s)",
+    )
     add_fields(parser, RetouchSettings)
     parser.add_argument(
         "--include", "--mask", type=user_path, help="image that is white where retouching is allowed; for a folder: a folder, same names"
@@ -70,11 +77,14 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.photograph.exists():
         raise InputError(f"there is no photograph or folder {str(args.photograph)!r}; check the name")
+    if args.method == "frequency" and not args.include:
+        raise InputError("--method frequency smooths all that it is shown; add --include, a mask that is white on the wrinkles")
     jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
     settings = RetouchSettings(**given(args, RetouchSettings))
-    device = choose_device(args.device)
-    model = load_model(find_weights(args.model, "retoucher"), device)
-    check_settings(model, settings)
+    device, model = choose_device(args.device), None
+    if args.method == "model":
+        model = load_model(find_weights(args.model, "retoucher"), device)
+        check_settings(model, settings)
     for path in (path for job in jobs[:1] for path in job.results):
         check_writable(path)
     print(f"device: {describe_device(device)}")
@@ -93,15 +103,19 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def retouch_one(job: Job, model: "Model", settings: RetouchSettings) -> str:
-    """Retouch one photograph; returns what happened, in a line."""
+def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings) -> str:
+    """Retouch one photograph, without a model by frequency separation; returns what happened, in a line."""
+    from ddpm_utils.restoration.frequency import smooth_folds
     from ddpm_utils.restoration.full_resolution import retouch
     from ddpm_utils.restoration.photos import layer_of, read_allowed, read_photograph, side_by_side, write_photograph
 
     started = time.perf_counter()
     photograph = read_photograph(job.photograph)
     allowed = read_allowed(job.include, job.exclude, *photograph.pixels.shape[:2])
-    pixels = retouch(model, photograph.pixels, settings, allowed, progress=True)
+    if model:
+        pixels = retouch(model, photograph.pixels, settings, allowed, progress=True)
+    else:
+        pixels = smooth_folds(photograph.pixels, settings, allowed)
     write_photograph(photograph, pixels, job.out)
     if job.sheet:
         with atomic_write(job.sheet) as file:

@@ -81,14 +81,14 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
         return change
 
     size = working_size(*image.shape[:2], settings.short_side)
-    coarse = _spare_faces(_predict_whole(predict, shrink(image, *size), LONGEST * settings.short_side, progress), image, settings)
+    coarse = spare_faces(_predict_whole(predict, shrink(image, *size), LONGEST * settings.short_side, progress), image, settings)
     fine_size = working_size(*image.shape[:2], FINER * settings.short_side)
     if not settings.detail or fine_size == size:
         return coarse
     so_far = Change(*(enlarge(field, *fine_size) for field in coarse))
     lifted = (shrink(image, *fine_size) + so_far.residual).clamp(-1, 1)  # (1, 3, h, w)
     blended = blend_tiles(lambda tile: torch.cat(predict(tile)), lifted, settings.short_side, progress)  # (5, h, w)
-    fine = _spare_faces(Change(*blended.split([3, 1, 1])), image, settings)
+    fine = spare_faces(Change(*blended.split([3, 1, 1])), image, settings)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
     return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread))
 
@@ -100,7 +100,7 @@ def _predict_whole(predict: Callable[[Tensor], Change], small: Tensor, longest: 
     return Change(*blend_tiles(lambda tile: torch.cat(predict(tile)), small, longest, progress).split([3, 1, 1]))
 
 
-def _spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) -> Change:
+def spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) -> Change:
     """The change without what it does to faces in the image, unless they are to be retouched too."""
     if settings.faces or not change.residual.any():
         return change
