@@ -141,10 +141,10 @@ class Restoration:
 
     def check_network(self, network: UNetConfig) -> None:
         """InputError for a network that can't do this task."""
-        if (network.condition_channels, network.classes) != (network.channels, None) or network.extra_channels not in (1, 2):
+        if (network.condition_channels, network.extra_channels, network.classes) != (network.channels, 1, None):
             raise InputError(
                 f"form {self.form!r} needs a network with condition_channels={network.channels} (the image to retouch), "
-                f"extra_channels=1 (its change mask) or 2 (and where cloth is) and no classes, got {network.condition_channels}, {network.extra_channels} "
+                f"extra_channels=1 (its change mask) and no classes, got {network.condition_channels}, {network.extra_channels} "
                 f"and {network.classes}"
             )
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from ddpm_utils.models import weights_digest
     from ddpm_utils.training.launch import join, launch, state_to_resume
     from ddpm_utils.training.run_folder import check_folder
-    from ddpm_utils.training.starts import model_to_start_from, weights_for
+    from ddpm_utils.training.starts import model_to_start_from
     from ddpm_utils.training.tasks.generation import GenerationTask
     from ddpm_utils.training.tasks.restoration import RestorationTask
 
@@ -96,8 +96,7 @@ def run(args: argparse.Namespace) -> int:
     config, start = replace(settings(args, usual), network=network_for(args, data, usual)), None
     if model:
         check_start(args.start_from, model.config, config)
-        start = weights_for(config.network, model)
-        config = replace(config, start=weights_digest(model.network))
+        config, start = replace(config, start=weights_digest(model.network)), model.network.state_dict()
     labels = f"{len(data.classes)} classes" if config.network.classes else "labels ignored" if data.classes else "no labels"
     said = f"data: {len(data):,} {'pairs' if args.form else 'images'} of {data.size} px, {data.channels} channels, {labels}, "
     said += "mirrored" if config.flip else "not mirrored"
@@ -179,14 +178,13 @@ def network_for(args: argparse.Namespace, data, usual: dict[str, Any]) -> UNetCo
         classes=len(data.classes) if data.classes and not args.unconditional else None,
         middle_attention=not args.form,
         condition_channels=data.channels if args.form else 0,
-        extra_channels=1 + (data.cloth is not None) if args.form else 0,
+        extra_channels=1 if args.form else 0,
     )
 
 
 def check_start(name: str, start: TrainConfig, config: TrainConfig) -> None:
     """InputError where the network or the task of a model to start from differ from the run's."""
-    free = {"image_size", "attention"} | ({"extra_channels"} if config.retouches and start.retouches else set())  # see weights_for
-    theirs = replace(start.network, **{name: getattr(config.network, name) for name in free})
+    theirs = replace(start.network, image_size=config.network.image_size, attention=config.network.attention)
     unlike = [one.name for one in fields(UNetConfig) if getattr(theirs, one.name) != getattr(config.network, one.name)]
     networks = ("of " + ", ".join(f"{field}={getattr(network, field)}" for field in unlike) for network in (config.network, theirs))
     for what, mine, other in (("network", *networks), ("task", task_in_words(config), task_in_words(start))):

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ddpm_utils.data.cloth_masks import read_cloth_masks
 from ddpm_utils.data.folders import decoded_meta, find_images, warn_of_dim
 from ddpm_utils.data.images import ORIENTATION, check_size
 from ddpm_utils.data.listing import is_hidden, left_out_in_words
@@ -48,8 +47,7 @@ def load_pairs(
     of these; "wrinkles" or "wrinkles:N" for N synthetic pairs (and a tenth as many others for testing). Files belong together when their
     names without the ending are the same. split: "train" or "test", for prepared and synthetic pairs.
 
-    Whole photographs are scaled by their short side, and the middle square is kept. A folder `cloth` beside the two may hold masks, white
-    where a garment is (data/cloth_masks.py). Raises InputError for a missing or empty folder, files
+    Whole photographs are scaled by their short side, and the middle square is kept. Raises InputError for a missing or empty folder, files
     without a partner, swapped folders, and for pairs of different sizes and broken files unless skip_broken, which leaves them out.
     """
     name = str(source)
@@ -282,8 +280,8 @@ def _decode_pairs(files: list[tuple[str, Path, Path]], size: int, skip_broken: b
         names = f"{', '.join(list(facts['faults'])[:5])}{', …' if len(facts['faults']) > 5 else ''}"
         say(f"skipping {len(facts['faults'])} pairs: {names}")
         kept = [i for i, (name, _, _) in enumerate(files) if name not in facts["faults"]]
-        sources, targets, masks, files = sources[kept], targets[kept], masks[kept], [files[i] for i in kept]
-    return PairSet(targets, sources=sources, masks=masks, cloth=read_cloth_masks(root, [name for name, *_ in files], size))
+        sources, targets, masks = sources[kept], targets[kept], masks[kept]
+    return PairSet(targets, sources=sources, masks=masks)
 
 
 def _refuse(faults: dict[str, str], n: int, root: Path, skip_broken: bool) -> None:

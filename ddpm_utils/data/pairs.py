@@ -15,20 +15,16 @@ LEAST_CHANGED = 16  # pixels of a change mask that say something about direction
 
 @dataclass(frozen=True)
 class PairSet(ImageSet):
-    """An ImageSet whose `images` are the targets; beside them the sources (N, H, W, C) uint8 and the change masks (N, H, W) bool.
-
-    cloth: where there is a garment, (N, H, W) bool, or None if that isn't known.
-    """
+    """An ImageSet whose `images` are the targets; beside them the sources (N, H, W, C) uint8 and the change masks (N, H, W) bool."""
 
     sources: np.ndarray | None = None
     masks: np.ndarray | None = None
-    cloth: np.ndarray | None = None
 
     @cached_property
     def digest(self) -> str:
-        """Like ImageSet's, of targets, sources and cloth, if it is known; the change masks follow from them."""
-        cloth = "" if self.cloth is None else ImageSet(self.cloth[..., None]).digest
-        return hashlib.sha256((ImageSet(self.images).digest + ImageSet(self.sources).digest + cloth).encode()).hexdigest()
+        """Like ImageSet's, of targets and sources; the masks follow from them."""
+        sources = ImageSet(self.sources).digest
+        return hashlib.sha256((ImageSet(self.images).digest + sources).encode()).hexdigest()
 
 
 def spread(pairs: PairSet, n: int) -> PairSet:
@@ -37,8 +33,7 @@ def spread(pairs: PairSet, n: int) -> PairSet:
         return pairs
     rows = np.arange(n) * len(pairs) // n
     labels = None if pairs.labels is None else pairs.labels[rows]
-    cloth = None if pairs.cloth is None else pairs.cloth[rows]
-    return replace(pairs, images=pairs.images[rows], labels=labels, sources=pairs.sources[rows], masks=pairs.masks[rows], cloth=cloth)
+    return replace(pairs, images=pairs.images[rows], labels=labels, sources=pairs.sources[rows], masks=pairs.masks[rows])
 
 
 def change_mask(source: np.ndarray, target: np.ndarray, threshold: float = CHANGE_THRESHOLD) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 The *source* y is the image with wrinkles, the *target* x_0 the retouched one, both (B, C, H, W) in [-1, 1]. Every form concatenates the
 source to the network's input x_t, and every network has one more output channel: the logit of the change mask, its gaps closed.
-One that was trained on pairs whose cloth is known has a second: the logit of cloth, outside of which nothing is changed.
 
 - regression: one prediction from the source, in one step. The loss decides what it means (l1: the median, l2: the mean).
 - palette: the target from pure noise, the source beside it (Saharia et al. 2021, 2111.05826).
@@ -72,17 +71,17 @@ def target_of(task: Restoration, source: Tensor, x0: Tensor, x_t: Tensor, t: Ten
 def restoration_loss(network, task: Restoration, source: Tensor, x0: Tensor, mask: Tensor, *, t: Tensor, eps: Tensor) -> Tensor:
     """Loss of each pair, (B,): the distance of the prediction to its target, retouched pixels counting more, plus the mask's cross-entropy.
 
-    network: called as network(x_t, t, condition=source). mask: (B, 1 or 2, H, W), 1 where the pair differs, and 1 where cloth is.
+    network: called as network(x_t, t, condition=source). mask: (B, 1, H, W), 1 where the pair differs.
     """
     x_t = x_t_of(task, source, x0, t, eps)  # (B, C, H, W)
     target = target_of(task, source, x0, x_t, t, eps)  # (B, C, H, W)
-    output = network(x_t, network_timesteps(task, t), condition=source).to(target.dtype)  # (B, C + 1 or 2, H, W)
-    predicted, logits = output[:, : x0.shape[1]], output[:, x0.shape[1] :]
-    region = closed_mask(mask[:, :1])  # (B, 1, H, W)
+    output = network(x_t, network_timesteps(task, t), condition=source).to(target.dtype)  # (B, C + 1, H, W)
+    predicted, logit = output[:, :-1], output[:, -1:]
+    region = closed_mask(mask)  # (B, 1, H, W)
     distance = DISTANCES[task.loss](predicted, target, reduction="none")
     weighted = distance * (1 + task.mask_weight * region)
-    in_masks = F.binary_cross_entropy_with_logits(logits, torch.cat([region, mask[:, 1:]], 1), reduction="none").sum(1)  # (B, H, W)
-    return weighted.flatten(1).mean(1) + MASK_LOSS * in_masks.flatten(1).mean(1)
+    in_mask = F.binary_cross_entropy_with_logits(logit, region, reduction="none")
+    return weighted.flatten(1).mean(1) + MASK_LOSS * in_mask.flatten(1).mean(1)
 
 
 def closed_mask(mask: Tensor) -> Tensor:
@@ -149,8 +148,8 @@ def restoration_steps(model: Model, source: Tensor, steps: int | None = None, se
     def network(x_t: Tensor, t: Tensor) -> Tensor:
         nonlocal last_mask
         output = model.network(x_t, network_timesteps(task, t), condition=source)
-        last_mask = output[:, source.shape[1] :].sigmoid().amin(1, keepdim=True)  # of a wrinkle on cloth: the less likely of the two
-        return output[:, : source.shape[1]]
+        last_mask = output[:, -1:].sigmoid()
+        return output[:, :-1]
 
     if task.form == "regression":
         x0_hat = source + RESIDUAL_SCALE * network(source, torch.zeros(len(source), dtype=torch.int64, device=source.device))

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     eps: Tensor  # (B, C, H, W) float32
     label: Tensor | None  # (B,) int64, null label where dropped
     source: Tensor | None = None  # (B, C, H, W), of pairs: what x0 was retouched from
-    mask: Tensor | None = None  # (B, 1 or 2, H, W) float32, of pairs: 1 where they differ, and 1 where cloth is, if that is known
+    mask: Tensor | None = None  # (B, 1, H, W) float32, of pairs: 1 where they differ
     hint: Tensor | None = None  # (B, c, H, W) float32 in [0, 1], of hinted images: zeros where dropped
 
 

@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from ddpm_utils.config import TrainConfig
 from ddpm_utils.errors import DamagedFile, InputError
@@ -13,7 +11,6 @@ from ddpm_utils.models import Model, find_weights, kind_of_file, load_model, wit
 from ddpm_utils.recipes import KINDS
 from ddpm_utils.training.checkpoints import list_states, read_state
 from ddpm_utils.unet import UNet
-from ddpm_utils.unet_config import UNetConfig
 
 
 def model_to_start_from(name: str, kind: str) -> Model:
@@ -27,15 +24,6 @@ def model_to_start_from(name: str, kind: str) -> Model:
     if path.is_file() and kind_of_file(path) == "state":
         return model_of_state(path)
     return load_model(find_weights(name, kind))
-
-
-def weights_for(network: UNetConfig, model: Model) -> dict[str, Tensor]:
-    """A model's weights for a network like its own, but for its extra channels: those that the model lacks begin at zero."""
-    weights = model.network.state_dict()
-    more = (network.extra_channels - model.config.network.extra_channels) * network.patch**2
-    for name in ("output_conv.weight", "output_conv.bias"):  # channel by channel, patch**2 rows each
-        weights[name] = F.pad(weights[name], (0, 0) * (weights[name].ndim - 1) + (0, more))
-    return weights
 
 
 def model_of_state(path: Path) -> Model:

@@ -24,13 +24,11 @@ class RestorationTask(UNetTask):
             raise InputError(f"form {self.config.task.form!r} needs pairs of images, these are single ones; pass a paired folder")
 
     def complete(self, batch: Batch, data: PairSet, draw: Draw) -> Batch:
-        """Source, change mask and cloth, if it is known, of each pair; ResShift moves a share of the pairs to step T-1."""
+        """Source and change mask of each pair; ResShift moves a share of the pairs to step T-1."""
         config, task, t = self.config, self.config.task, batch.t
         if task.first_step_share is not None:
             t = t.masked_fill(draw.chance(task.first_step_share), config.timesteps - 1)
-        masks = [data.masks] if data.cloth is None else [data.masks, data.cloth]
-        picked = [torch.from_numpy(draw.pick(mask[..., None])).permute(0, 3, 1, 2).float() for mask in masks]  # (B, 1, H, W) each
-        mask = torch.cat(picked, 1)
+        mask = torch.from_numpy(draw.pick(data.masks[..., None])).permute(0, 3, 1, 2).float()  # (B, 1, H, W)
         return batch._replace(t=t, source=to_float(draw.pick(data.sources), config.mean, config.std), mask=mask)
 
     def losses(self, predict: Predict, batch: Batch) -> Tensor:

@@ -54,27 +54,6 @@ def test_two_folders_are_told_apart_by_their_names(root, pairs, source, target):
         assert (loaded.masks[i] == change_mask(loaded.sources[i], loaded.images[i])).all()
 
 
-def test_masks_of_cloth_beside_the_pairs_are_read_and_belong_to_the_digest(root, pairs):
-    folder, _ = write_pairs(root, pairs, "source", "target")
-    without = load_pairs(root, 32)
-    (folder.parent / "cloth").mkdir()
-    for i in range(5):
-        size = Image.open(folder / f"{i}.jpg").size
-        mask = np.zeros(size[::-1], np.uint8)
-        mask[:, : size[0] // 2] = 255
-        Image.fromarray(mask).save(folder.parent / "cloth" / f"{i}.png")
-    known = load_pairs(root, 32)
-    assert without.cloth is None
-    assert known.cloth.shape == known.masks.shape
-    assert known.cloth[:, :, :15].all()
-    assert not known.cloth[:, :, 17:].any()
-    assert known.digest != without.digest
-    (folder.parent / "cloth" / "3.png").write_bytes(b"no image")
-    assert "the mask" in refusal(root, 32)
-    (folder.parent / "cloth" / "3.png").unlink()
-    assert "has no mask for 1 of 5 pairs, the first is '3'" in refusal(root, 32)
-
-
 def test_both_folders_can_be_passed_whatever_their_names(root, pairs):
     source, target = write_pairs(root, pairs, "one", "two")
     assert load_pairs(source, 32, target).digest == load_pairs(str(source), 32, str(target)).digest

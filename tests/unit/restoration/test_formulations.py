@@ -1,7 +1,6 @@
 """The four forms: their networks' inputs and targets, the anchored chain's law, and the gate."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import (
     GATE,
-    MASK_LOSS,
     RESIDUAL_SCALE,
     check_restorer,
     closed_mask,
@@ -309,61 +307,3 @@ def test_mismatches_of_form_data_and_network_are_refused_in_a_sentence():
         restore(model, torch.zeros(1, 3, 16, 16), samples=0)
     with pytest.raises(InputError, match="steps must lie in 1"):
         restore(model, torch.zeros(1, 3, 16, 16), steps=101)
-
-
-# --- cloth ---
-
-
-def with_known_cloth(n=8):
-    """`pairs`, of which the left half is known to be cloth."""
-    data = pairs(n)
-    cloth = np.zeros(data.masks.shape, bool)
-    cloth[:, :, :8] = True
-    return replace(data, cloth=cloth)
-
-
-def test_a_network_that_knows_cloth_changes_nothing_elsewhere():
-    config = replace(config_for("regression"), network=replace(config_for("regression").network, extra_channels=2))
-
-    class Everywhere(torch.nn.Module):
-        def forward(self, x_t, t, condition):
-            cloth = torch.full_like(x_t[:, :1], -20.0)
-            cloth[..., :8] = 20.0
-            return torch.cat([torch.ones_like(x_t), torch.full_like(cloth, 20.0), cloth], 1)
-
-    restored = restore(Model(Everywhere(), config, (), {}), torch.zeros(1, 3, 16, 16))
-    assert (restored.residual[..., :8] == RESIDUAL_SCALE).all()
-    assert (restored.residual[..., 8:] == 0).all()
-    assert torch.equal(restored.mask > 0.5, (restored.residual[:, :1] > 0))
-
-
-def test_the_cloth_s_cross_entropy_is_added_to_the_loss():
-    data = with_known_cloth(2)
-    config = config_for("regression")
-    source, target = to_float(data.sources), to_float(data.images)
-    change, cloth = (torch.from_numpy(mask)[:, None].float() for mask in (data.masks, data.cloth))
-    output = torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(0))
-
-    def loss(outputs, mask):
-        t = torch.zeros(2, dtype=torch.int64)
-        return restoration_loss(lambda *_, condition: outputs, config.task, source, target, mask, t=t, eps=torch.zeros_like(source))
-
-    without, with_cloth = loss(output[:, :4], change), loss(output, torch.cat([change, cloth], 1))
-    p = output[:, 4:].sigmoid()
-    entropy = -(cloth * p.log() + (1 - cloth) * (1 - p).log()).flatten(1).mean(1)
-    assert torch.allclose(with_cloth - without, MASK_LOSS * entropy, atol=1e-5), "float32, sums of hundreds of terms of about 1"
-
-
-def test_cloth_is_mirrored_with_its_pair_and_learned():
-    data = with_known_cloth()
-    config = replace(config_for("resshift"), network=replace(config_for("resshift").network, extra_channels=2), flip=True)
-    task = RestorationTask(config)
-    batch = draw_batch(task, data, 0)
-    assert batch.mask.shape == (config.batch_size, 2, 16, 16)
-    sides = batch.mask[:, 1, 0, 0]
-    assert 0 < sides.sum() < len(sides), "some are mirrored"
-    for left, one in zip(sides, batch.mask[:, 1]):
-        assert (one[:, :8] == left).all()
-        assert (one[:, 8:] == 1 - left).all()
-    losses = [step.losses.mean().item() for step in Trainer(task, data).run(until=3)]
-    assert np.isfinite(losses).all()

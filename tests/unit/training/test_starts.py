@@ -1,7 +1,6 @@
 """Weights to begin with: a model, a state, or a folder that holds either."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +9,7 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.errors import DamagedFile, InputError
 from ddpm_utils.models import load_model, shipped
 from ddpm_utils.training.checkpoints import list_states, read_state, state_digest
-from ddpm_utils.training.starts import model_to_start_from, weights_for
-from ddpm_utils.unet import UNet
+from ddpm_utils.training.starts import model_to_start_from
 
 TINY = [
     *("--data-path", "digits", "--img-size", "4", "--width", "8", "--multipliers", "1", "--blocks", "1", "--batch-size", "512"),
@@ -73,20 +71,3 @@ def test_averages_that_are_no_numbers_or_too_few_begin_no_run(made, tmp_path):
         torch.save(state, tmp_path / f"{name}.pt")
         with pytest.raises(DamagedFile, match=f"{name}.pt' holds no averages that a run can begin with"):
             model_to_start_from(str(tmp_path / f"{name}.pt"), "generator")
-
-
-def test_a_network_that_predicts_cloth_begins_with_a_model_that_does_not():
-    model = model_to_start_from("retouch", "retoucher")
-    network = replace(model.config.network, extra_channels=2)
-    wider = UNet(network)
-    wider.load_state_dict(weights_for(network, model))
-    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        one, two = (net(x, torch.tensor([999]), condition=x) for net in (model.network, wider))
-    shared = one.shape[1] if model.config.network.extra_channels == 1 else 5
-    assert torch.allclose(one[:, :shared], two[:, :shared], atol=1e-5), "float32"
-    assert model.config.network.extra_channels == 2 or (two[:, 4] == 0).all(), "a probability of one half"
-    narrower = UNet(replace(network, extra_channels=1))
-    narrower.load_state_dict(weights_for(narrower.config, model))
-    with torch.no_grad():
-        assert torch.allclose(narrower(x, torch.tensor([999]), condition=x), one[:, :4], atol=1e-5)
