@@ -112,10 +112,8 @@ def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings) -> s
     started = time.perf_counter()
     photograph = read_photograph(job.photograph)
     allowed = read_allowed(job.include, job.exclude, *photograph.pixels.shape[:2])
-    if model:
-        pixels = retouch(model, photograph.pixels, settings, allowed, progress=True)
-    else:
-        pixels = smooth_folds(photograph.pixels, settings, allowed)
+    before = photograph.pixels
+    pixels = retouch(model, before, settings, allowed, progress=True) if model else smooth_folds(before, settings, allowed)
     write_photograph(photograph, pixels, job.out)
     if job.sheet:
         with atomic_write(job.sheet) as file:

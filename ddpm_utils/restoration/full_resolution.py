@@ -24,13 +24,15 @@ from tqdm import tqdm
 from ddpm_utils.data.images import LUMINANCE, check_finite, to_float, to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
+from ddpm_utils.restoration.company import company, in_the_colours_of_shading
 from ddpm_utils.restoration.faces import DETECTION_SIDE, away_from_faces, find_faces
-from ddpm_utils.restoration.formulations import check_restorer, restore
+from ddpm_utils.restoration.formulations import check_restorer, gate, restore
 from ddpm_utils.restoration.settings import LEAST_SIDE, RetouchSettings
 from ddpm_utils.sampling import timesteps
 
 FINER = 4  # the scale of tiles is this many times finer
 LONGEST = 4  # a panorama longer than this many short sides is seen in tiles of that length: it keeps its scale, and memory its bounds
+FAINT = 1.5 / 127.5  # changes up to 1.5 levels, at the network's scale, aren't made: nobody sees them; up to 3 in part
 STRIP = 2**20  # pixels that are computed in float32 at a time
 DEFAULTS = RetouchSettings()
 
@@ -81,14 +83,15 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
         return change
 
     size = working_size(*image.shape[:2], settings.short_side)
-    coarse = spare_faces(_predict_whole(predict, shrink(image, *size), LONGEST * settings.short_side, progress), image, settings)
+    small = shrink(image, *size)  # (1, 3, h, w)
+    coarse = fitted(_predict_whole(predict, small, LONGEST * settings.short_side, progress), small, image, settings)
     fine_size = working_size(*image.shape[:2], FINER * settings.short_side)
     if not settings.detail or fine_size == size:
         return coarse
     so_far = Change(*(enlarge(field, *fine_size) for field in coarse))
     lifted = (shrink(image, *fine_size) + so_far.residual).clamp(-1, 1)  # (1, 3, h, w)
     blended = blend_tiles(lambda tile: torch.cat(predict(tile)), lifted, settings.short_side, progress)  # (5, h, w)
-    fine = spare_faces(Change(*blended.split([3, 1, 1])), image, settings)
+    fine = fitted(Change(*blended.split([3, 1, 1])), lifted, image, settings)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
     return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread))
 
@@ -98,6 +101,25 @@ def _predict_whole(predict: Callable[[Tensor], Change], small: Tensor, longest: 
     if max(small.shape[-2:]) <= longest:
         return predict(small)
     return Change(*blend_tiles(lambda tile: torch.cat(predict(tile)), small, longest, progress).split([3, 1, 1]))
+
+
+def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings) -> Change:
+    """The change kept to wrinkles that have others of their kind, in the colours of the shading (company.py), without what is too faint to be
+    seen, and away from faces.
+
+    seen: (1, 3, h, w), what the network saw of the image.
+    """
+    if settings.raw or not change.residual.any():
+        return change
+    small = to_uint8(seen)[0]  # (h, w, 3)
+    allowed = company(change.mask[0].numpy(), small)  # (h, w)
+    residual = change.residual.permute(1, 2, 0).numpy() * allowed[..., None]
+    residual = in_the_colours_of_shading(residual, small, gate(change.mask[0]).numpy() * allowed)
+    largest = np.abs(residual).max(-1, keepdims=True)
+    residual *= np.clip(largest / FAINT - 1, 0, 1)
+    return spare_faces(
+        Change(torch.from_numpy(residual).permute(2, 0, 1), change.mask * torch.from_numpy(allowed), change.spread), image, settings
+    )
 
 
 def spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) -> Change:

@@ -22,6 +22,9 @@ class RetouchSettings:
         usual=str(SHORT_SIDE),
     )
     faces: bool = setting(False, "let faces be changed too; they are found and left alone otherwise, unless they look aside")
+    raw: bool = setting(
+        False, "what the network says of each place by itself, faces too, with nothing learned from the photograph as a whole"
+    )
     samples: int = setting(1, "samples that are averaged: slower, and on real pairs 8 are worth what 1 is", within="[1, inf)")
     steps: int | None = setting(
         None, "sampling steps (NFE) for a sample (default: the formulation's own, 1; on real pairs 4 lose 2.5 dB of the whole image)"

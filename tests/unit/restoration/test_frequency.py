@@ -8,7 +8,8 @@ from ddpm_utils.restoration.settings import RetouchSettings
 
 
 @pytest.mark.parametrize("wavelength", [4, 10, 64])
-def test_a_wave_loses_what_lies_in_the_band(wavelength, size=256):
+def test_a_wave_loses_what_lies_in_the_band(wavelength):
+    size = 256
     wave = 30 * np.cos(2 * np.pi * np.arange(size) / wavelength)
     image = np.broadcast_to((128 + wave)[None, :, None], (size, size, 3))
     k = 2 * np.pi / wavelength
