@@ -67,14 +67,14 @@ def fold_pairs(photographs: Path, masks: Path, out: Path, n: int, size: int = 25
     if not 64 <= size <= SCALES[0] * SHORT:
         raise InputError(f"fold pairs have from 64 to {int(SCALES[0] * SHORT)} pixels a side, got {size}")
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{str(out)!r} isn't empty; choose another folder for the pairs")
+        raise InputError(f"fold pairs need a folder that is empty or new, {str(out)!r} holds something")
     check_folder_can_be(out)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(os.cpu_count() or 1, context) as pool:
         lifted = tqdm(pool.map(_lent_by, garments, chunksize=8), "lifting folds", len(garments), leave=False, disable=None)
         lent = [field for field in lifted if field is not None]
         if not lent:
-            raise InputError(f"no garment in {str(photographs)!r} is plain and has folds to lend; add photographs of clothes of one colour")
+            raise InputError(f"no garment in {str(photographs)!r} is of one colour and has folds to lend, which takes at least one")
         for folder in ("source", "target"):
             (out / folder).mkdir(parents=True, exist_ok=True)
         jobs = ((garments, lent[:LENT], out, size, (seed, i)) for i in range(n))
@@ -88,7 +88,7 @@ def find_garments(photographs: Path, masks: Path) -> list[Garment]:
     of = {path.stem: path for path in find_images(masks).files}
     found = [Garment(path, of[path.stem]) for path in find_images(photographs).files if path.stem in of]
     if not found:
-        raise InputError(f"no photograph in {str(photographs)!r} has a mask of its name in {str(masks)!r}; add masks, white where cloth is")
+        raise InputError(f"no photograph in {str(photographs)!r} has a mask of its name in {str(masks)!r}, white where its cloth is")
     return found
 
 
@@ -97,7 +97,7 @@ def open_garment(garment: Garment, scale: float, least: int) -> tuple[np.ndarray
     image, mask = read_rgb(garment.photograph), read_rgb(garment.mask).convert("L")
     if abs(image.width * mask.height - image.height * mask.width) > 0.02 * image.width * mask.height:
         raise InputError(
-            f"the mask {str(garment.mask)!r} is {mask.width}x{mask.height}, its photograph {image.width}x{image.height}; make it anew"
+            f"the mask {str(garment.mask)!r} is {mask.width}x{mask.height}, which isn't the shape of its photograph, {image.width}x{image.height}"
         )
     factor = scale * SHORT / min(image.size)
     size = tuple(max(least, round(factor * side)) for side in image.size)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DETECTION_SIDE = 384  # pixels of the short side that faces are looked for at
+DETECTION_SIDE = 512  # pixels of the short side that faces are looked for at
 LEAST_FACE = 24  # pixels there, the size that the cascade was trained at
 ROOM = (0.45, 0.2, 0.3)  # of a found square's size: the forehead and hair above, the chin below, the ears on either side
 SOFT = 0.15  # of its size: over which the untouched ground ends

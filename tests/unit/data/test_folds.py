@@ -99,11 +99,11 @@ def test_what_pairs_cannot_be_made_of_is_refused_in_a_sentence(wardrobe, tmp_pat
 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    refused("isn't empty", out=tmp_path / "full")
+    refused("holds something", out=tmp_path / "full")
     refused("at least 1, got 0", n=0)
     refused("from 64 to 256 pixels a side, got 32", size=32)
     (tmp_path / "others").mkdir()
     Image.new("L", (300, 300)).save(tmp_path / "others" / "none.png")
     refused("has a mask of its name", masks=tmp_path / "others")
     Image.new("L", (30, 90)).save(tmp_path / "others" / "1.png")
-    refused("is 30x90, its photograph 300x300", masks=tmp_path / "others")
+    refused("is 30x90, which isn.t the shape of its photograph, 300x300", masks=tmp_path / "others")
