@@ -14,7 +14,8 @@ from ddpm_utils.data.images import LUMINANCE
 
 NEAR = 128  # pixels: cells of the grid, at the network's scale
 LIKE = (12, 10, 10)  # and in CIELAB's lightness, a and b
-COMPANY = (0.15, 0.25)  # mean of the mask below which nothing is changed, and above which all is
+LEAST, MOST = 0.14, 0.65  # mean of the mask below which nothing is changed: this much, and this share of the photograph's own most
+RAMP = 0.4  # all is changed where it is larger by this share
 BAND = (0.8, 6.0)  # standard deviations in pixels between which light tells how channels follow it
 AROUND = 24  # pixels, the standard deviation of "around"
 EVEN = 0.05  # weight of the assumption that all channels follow alike, over that of the mean evidence
@@ -35,8 +36,8 @@ def company(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     sums, counts = (ndimage.gaussian_filter(grid.astype(np.float32), 1.0, mode="constant", truncate=2.0) for grid in (sums, counts))
     sums, counts = (ndimage.map_coordinates(grid, points, order=1) for grid in (sums, counts))
     mean = (sums / np.maximum(counts, 1e-6)).reshape(height, width)
-    low, high = COMPANY
-    return np.clip((mean - low) / (high - low), 0, 1).astype(np.float32)
+    least = max(LEAST, MOST * np.quantile(mean, 0.99))
+    return np.clip((mean / least - 1) / RAMP, 0, 1).astype(np.float32)
 
 
 def in_the_colours_of_shading(residual: np.ndarray, image: np.ndarray, gate: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddpm_utils.restoration.company import COMPANY, company, in_the_colours_of_shading
+from ddpm_utils.restoration.company import LEAST, MOST, RAMP, company, in_the_colours_of_shading
 
 RED, GREEN = np.uint8([200, 40, 40]), np.uint8([40, 160, 60])
 
@@ -22,12 +22,20 @@ def test_wrinkles_stay_on_the_cloth_that_has_many_and_go_where_one_stands_alone(
     assert (allowed[:, 68:] == 0).all(), "though they are near to one another"
 
 
-def test_company_rises_between_its_two_bounds():
+def test_company_rises_from_its_least_over_a_ramp():
     image = np.full((64, 64, 3), 120, np.uint8)
-    low, high = COMPANY
-    for mean, expected in ((low - 0.02, 0), ((low + high) / 2, 0.5), (high + 0.02, 1)):
+    for mean, expected in ((0.9 * LEAST, 0), ((1 + RAMP / 2) * LEAST, 0.5), ((1 + 1.1 * RAMP) * LEAST, 1)):
         allowed = company(np.full((64, 64), mean, np.float32), image)
         assert np.allclose(allowed, expected, atol=1e-4), "float32"
+
+
+def test_the_company_of_the_most_wrinkled_cloth_sets_the_measure():
+    image, mask = halves(), np.full((128, 128), 0.3, np.float32)
+    assert (company(mask, image) == 1).all()
+    mask[:, :64] = 0.3 / (0.9 * MOST) * np.ones(64)
+    allowed = company(mask, image)
+    assert (allowed[:, :60] == 1).all()
+    assert (allowed[:, 68:] < 0.01).mean() > 0.9, "less than the share MOST of the other half's"
 
 
 def test_a_fold_gets_the_colour_that_shading_has_in_the_photograph():
