@@ -21,6 +21,7 @@ COMMANDS = (
     "train-control",
     "sample",
     "prepare-pairs",
+    "fold-pairs",
     "retouch",
     "evaluate",
     "metrics",

@@ -23,6 +23,7 @@ from ddpm_utils.runtime.files import atomic_write, check_apart, check_folder_can
 if TYPE_CHECKING:
     from ddpm_utils.models import Model
 
+METHODS = ("model", "frequency")
 SHEETS = {".png": "PNG", ".jpg": "JPEG"}  # kinds of side-by-side images
 
 
@@ -31,8 +32,14 @@ class Job(NamedTuple):
 
     photograph: Path
     out: Path
-    mask: Path | None
+    include: Path | None
+    exclude: Path | None
     sheet: Path | None
+    layer: Path | None
+
+    @property
+    def results(self) -> list[Path]:
+        return [path for path in (self.out, self.sheet, self.layer) if path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("photograph", type=user_path, help="a photograph, or a folder of them with all its subfolders")
     parser.add_argument("--out", type=user_path, required=True, help="file or folder for the result, which has the kind of its source")
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="frequency: no model, but frequency separation, which smooths all that --include shows it (default %(default)s)",
+    )
     add_fields(parser, RetouchSettings)
     parser.add_argument(
-        "--mask", type=user_path, help="image that is white where retouching is allowed; for a folder: a folder, same names"
+        "--include", "--mask", type=user_path, help="image that is white where retouching is allowed; for a folder: a folder, same names"
     )
+    parser.add_argument("--exclude", type=user_path, help="the same, white where it is not allowed")
     parser.add_argument("--side-by-side", type=user_path, help="image, or folder of images, of before, after and what changed")
+    parser.add_argument(
+        "--layers",
+        type=user_path,
+        help="PNG, or folder of PNGs, of what was added, about mid-grey, with what changed as its transparency: laid over the photograph in "
+        "an editor as a layer in the mode 'linear light' it gives the result, and can be painted away in places",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     add_device(parser)
 
@@ -57,12 +77,15 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.photograph.exists():
         raise InputError(f"there is no photograph or folder {str(args.photograph)!r}; check the name")
+    if args.method == "frequency" and not args.include:
+        raise InputError("--method frequency smooths all that it is shown; add --include, a mask that is white on the wrinkles")
     jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
     settings = RetouchSettings(**given(args, RetouchSettings))
-    device = choose_device(args.device)
-    model = load_model(find_weights(args.model, "retoucher"), device)
-    check_settings(model, settings)
-    for path in (path for job in jobs[:1] for path in (job.out, job.sheet) if path):
+    device, model = choose_device(args.device), None
+    if args.method == "model":
+        model = load_model(find_weights(args.model, "retoucher"), device)
+        check_settings(model, settings)
+    for path in (path for job in jobs[:1] for path in job.results):
         check_writable(path)
     print(f"device: {describe_device(device)}")
     if not args.photograph.is_dir():
@@ -80,19 +103,24 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def retouch_one(job: Job, model: "Model", settings: RetouchSettings) -> str:
-    """Retouch one photograph; returns what happened, in a line."""
+def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings) -> str:
+    """Retouch one photograph, without a model by frequency separation; returns what happened, in a line."""
+    from ddpm_utils.restoration.frequency import smooth_folds
     from ddpm_utils.restoration.full_resolution import retouch
-    from ddpm_utils.restoration.photos import read_mask, read_photograph, side_by_side, write_photograph
+    from ddpm_utils.restoration.photos import layer_of, read_allowed, read_photograph, side_by_side, write_photograph
 
     started = time.perf_counter()
     photograph = read_photograph(job.photograph)
-    mask = read_mask(job.mask, *photograph.pixels.shape[:2]) if job.mask else None
-    pixels = retouch(model, photograph.pixels, settings, mask, progress=True)
+    allowed = read_allowed(job.include, job.exclude, *photograph.pixels.shape[:2])
+    before = photograph.pixels
+    pixels = retouch(model, before, settings, allowed, progress=True) if model else smooth_folds(before, settings, allowed)
     write_photograph(photograph, pixels, job.out)
     if job.sheet:
         with atomic_write(job.sheet) as file:
             side_by_side(photograph.pixels, pixels).save(file, SHEETS[job.sheet.suffix.lower()])
+    if job.layer:
+        with atomic_write(job.layer) as file:
+            file.write(layer_of(photograph.pixels, pixels))
     changed = (pixels != photograph.pixels).any(2).mean()
     note = f" ({photograph.note})" if photograph.note else ""
     return printable(f"{job.photograph.name}: {changed:.1%} of the pixels changed, {time.perf_counter() - started:.1f} s{note}")
@@ -112,12 +140,16 @@ def single_job(args: argparse.Namespace) -> Job:
     sheet = args.side_by_side
     if sheet and (sheet.suffix.lower() not in SHEETS or sheet.is_dir()):
         raise InputError(f"--side-by-side must name a file that ends in {' or '.join(SHEETS)}, got {str(sheet)!r}")
-    if args.mask and not args.mask.is_file():
-        raise InputError(f"there is no mask {str(args.mask)!r}; check the name")
-    check_apart({"--out": out, "--side-by-side": sheet})
-    for path in filter(None, (out, sheet)):
-        check_free(path, [args.photograph, args.mask], args.overwrite)
-    return Job(args.photograph, out, args.mask, sheet)
+    if args.layers and (args.layers.suffix.lower() != ".png" or args.layers.is_dir()):
+        raise InputError(f"--layers must name a file that ends in .png, got {str(args.layers)!r}")
+    for mask in filter(None, (args.include, args.exclude)):
+        if not mask.is_file():
+            raise InputError(f"there is no mask {str(mask)!r}; check the name")
+    check_apart({"--out": out, "--side-by-side": sheet, "--layers": args.layers})
+    job = Job(args.photograph, out, args.include, args.exclude, sheet, args.layers)
+    for path in job.results:
+        check_free(path, [args.photograph, args.include, args.exclude], args.overwrite)
+    return job
 
 
 def folder_jobs(args: argparse.Namespace) -> list[Job]:
@@ -128,15 +160,17 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
     from ddpm_utils.data.listing import ending_in_words, files_below, left_out_in_words
     from ddpm_utils.restoration.photos import ENDINGS
 
-    check_apart({"--out": args.out, "--side-by-side": args.side_by_side})
-    for flag, folder in (("--out", args.out), ("--side-by-side", args.side_by_side)):
+    written = {"--out": args.out, "--side-by-side": args.side_by_side, "--layers": args.layers}
+    check_apart(written)
+    for flag, folder in written.items():
         if folder and folder.is_file():
             raise InputError(f"{flag} must be a folder, because {str(args.photograph)!r} is one; {str(folder)!r} is a file")
         if folder and folder.resolve() == args.photograph.resolve():
             raise InputError(f"{flag} must be another folder than the photographs' {str(folder)!r}: nothing is retouched in place")
-    if args.mask and not args.mask.is_dir():
-        raise InputError(f"--mask must be a folder with a mask for each photograph, there is no folder {str(args.mask)!r}")
-    apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.mask) if folder]  # they may lie inside
+    for flag, folder in (("--include", args.include), ("--exclude", args.exclude)):
+        if folder and not folder.is_dir():
+            raise InputError(f"{flag} must be a folder with a mask for each photograph, there is no folder {str(folder)!r}")
+    apart = [folder.resolve() for folder in (*written.values(), args.include, args.exclude) if folder]  # they may lie inside
     tree = files_below(args.photograph)
     files = [p for p in tree.files if not lies_in(p, apart)]
     names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS]
@@ -149,19 +183,28 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         )
     if others:
         say(left_out_in_words(others))
-    masks = {p.relative_to(args.mask).with_suffix(""): p for p in files_below(args.mask).files} if args.mask else {}
+    include, exclude = masks_by_name(args.include, names), masks_by_name(args.exclude, names)
     jobs = []
     for name in names:
-        mask = masks.get(name.with_suffix(""), args.mask / name) if args.mask else None
-        sheet = args.side_by_side / name.with_name(f"{name.name}.png") if args.side_by_side else None
-        jobs.append(Job(args.photograph / name, args.out / name, mask, sheet))
+        sheet, layer = (folder / name.with_name(f"{name.name}.png") if folder else None for folder in (args.side_by_side, args.layers))
+        jobs.append(Job(args.photograph / name, args.out / name, include[name], exclude[name], sheet, layer))
     left = jobs if args.overwrite else [job for job in jobs if not job.out.exists()]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} are in {str(args.out)!r} already and stay; --overwrite does them again")
     for job in left:
-        if job.sheet:
-            check_free(job.sheet, [], args.overwrite)
+        for path in job.results[1:]:
+            check_free(path, [], args.overwrite)
     return left
+
+
+def masks_by_name(folder: Path | None, names: list[Path]) -> dict[Path, Path | None]:
+    """The mask of each photograph: in the same place of `folder`, with whatever ending; a path that isn't there where it has none."""
+    from ddpm_utils.data.listing import files_below
+
+    if not folder:
+        return dict.fromkeys(names)
+    found = {p.relative_to(folder).with_suffix(""): p for p in files_below(folder).files}
+    return {name: found.get(name.with_suffix(""), folder / name) for name in names}
 
 
 def lies_in(path: Path, folders: list[Path]) -> bool:

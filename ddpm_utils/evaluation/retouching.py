@@ -32,6 +32,7 @@ from ddpm_utils.evaluation.image_metrics import (
 )
 from ddpm_utils.models import Model
 from ddpm_utils.restoration.formulations import GATE, STEPS, check_restorer, restore
+from ddpm_utils.restoration.frequency import frequency_residual
 from ddpm_utils.sampling import timesteps
 
 BATCH = 16  # images at a time
@@ -72,7 +73,8 @@ class Row:
 
 
 def baselines() -> list[Method]:
-    """What needs no training; each with the parameters that did best in the mask of synthetic training pairs, at 64 and 128 px together."""
+    """What needs no training, with the parameters that did best in the mask of synthetic training pairs, at 64 and 128 px together;
+    frequency separation with those that did best in the mask of real pairs at a short side of 512 px."""
 
     def each(smooth: Callable[[np.ndarray], np.ndarray]) -> Retouch:  # smooth: (H, W, 3) in 0..1 -> alike
         def retouch(sources: np.ndarray, start: int) -> tuple[np.ndarray, None]:
@@ -90,6 +92,7 @@ def baselines() -> list[Method]:
         Method("Gaussian, σ 1 px", each(lambda s: filters.gaussian(s, 1, channel_axis=-1))),
         Method("bilateral, σ 2 px and 8 levels", each(bilateral)),
         Method("non-local means, 5 px patches, h 20 levels", each(nl_means)),
+        Method("frequency separation, σ 0.8 to 4 px", each(lambda s: s + frequency_residual(s))),
     ]
 
 

@@ -150,7 +150,7 @@ def more_behind_jpeg(path: Path) -> bool:
 
 def _png(path: Path, array: np.ndarray) -> bytes:
     """The source's chunks, but for the new header and pixels."""
-    new = _deep_png(array) if array.dtype == np.uint16 and array.shape[2] > 1 else _encode(array, "PNG")
+    new = deep_png(array) if array.dtype == np.uint16 and array.shape[2] > 1 else _encode(array, "PNG")
     parts, written = [new[:8]], False
     for name, chunk in _chunks(path.read_bytes()):
         if name == b"IHDR":
@@ -189,7 +189,7 @@ def read_deep_png(path: Path) -> np.ndarray:
     return (halves[0].astype(np.uint16) << 8) | halves[1]
 
 
-def _deep_png(array: np.ndarray) -> bytes:
+def deep_png(array: np.ndarray) -> bytes:
     """16-bit colour (H, W, 3 or 4) as a PNG, which Pillow can't write: every row as its difference from the one above (filter 2)."""
     height, width, channels = array.shape
     rows = np.zeros((height, 1 + width * channels * 2), np.uint8)

@@ -30,7 +30,7 @@ from ddpm_utils.sampling import ddim, make_denoiser, timesteps
 
 RESIDUAL_SCALE = 0.1  # retouching changes a pixel by about this much (of -1 .. 1): the unit of predicted residuals
 MASK_LOSS = 0.3  # weight of the mask's cross-entropy beside the image's loss
-GATE = (0.2, 0.5)  # predicted probability below which a pixel is left alone, and above which it gets the whole residual
+GATE = (0.1, 0.3)  # predicted probability below which a pixel is left alone, and above which it gets the whole residual
 STEPS = dict(zip(FORMS, (1, 50, 10, 1)))  # sampling steps (NFE), unless asked otherwise
 
 

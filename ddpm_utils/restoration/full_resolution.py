@@ -1,6 +1,6 @@
 """Chapter 06: photographs of any size, retouched by a network that was trained on small images.
 
-*Lift the residual, not the image.* The network's input is the photograph shrunk to a short side of 256 pixels, its output what to add to that.
+*Lift the residual, not the image.* The network's input is the photograph shrunk to a short side of 512 pixels, its output what to add to that.
 Only this residual is enlarged and added to the full-size photograph: every thread stays, because no thread is ever enlarged. An enlarged
 image, be it the perfect target, would be blurred to less than the untouched photograph is worth. Retouching is smooth, so that little is lost.
 
@@ -21,15 +21,18 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ddpm_utils.data.images import LUMINANCE, check_finite, to_float
+from ddpm_utils.data.images import LUMINANCE, check_finite, to_float, to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
-from ddpm_utils.restoration.formulations import check_restorer, restore
+from ddpm_utils.restoration.company import company, in_the_colours_of_shading
+from ddpm_utils.restoration.faces import DETECTION_SIDE, away_from_faces, find_faces
+from ddpm_utils.restoration.formulations import check_restorer, gate, restore
 from ddpm_utils.restoration.settings import LEAST_SIDE, RetouchSettings
 from ddpm_utils.sampling import timesteps
 
 FINER = 4  # the scale of tiles is this many times finer
-LONGEST = 4  # long sides beyond this many short ones shrink the image further, so that a panorama costs no more than four squares
+LONGEST = 4  # a panorama longer than this many short sides is seen in tiles of that length: it keeps its scale, and memory its bounds
+FAINT = 1.5 / 127.5  # changes up to 1.5 levels, at the network's scale, aren't made: nobody sees them; up to 3 in part
 STRIP = 2**20  # pixels that are computed in float32 at a time
 DEFAULTS = RetouchSettings()
 
@@ -80,16 +83,53 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
         return change
 
     size = working_size(*image.shape[:2], settings.short_side)
-    coarse = predict(shrink(image, *size))
+    small = shrink(image, *size)  # (1, 3, h, w)
+    coarse = fitted(_predict_whole(predict, small, LONGEST * settings.short_side, progress), small, image, settings)
     fine_size = working_size(*image.shape[:2], FINER * settings.short_side)
     if not settings.detail or fine_size == size:
         return coarse
     so_far = Change(*(enlarge(field, *fine_size) for field in coarse))
     lifted = (shrink(image, *fine_size) + so_far.residual).clamp(-1, 1)  # (1, 3, h, w)
     blended = blend_tiles(lambda tile: torch.cat(predict(tile)), lifted, settings.short_side, progress)  # (5, h, w)
-    fine = Change(*blended.split([3, 1, 1]))
+    fine = fitted(Change(*blended.split([3, 1, 1])), lifted, image, settings)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
     return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread))
+
+
+def _predict_whole(predict: Callable[[Tensor], Change], small: Tensor, longest: int, progress: bool) -> Change:
+    """The change of small (1, 3, h, w): at once, or in tiles of `longest` pixels where it is longer."""
+    if max(small.shape[-2:]) <= longest:
+        return predict(small)
+    return Change(*blend_tiles(lambda tile: torch.cat(predict(tile)), small, longest, progress).split([3, 1, 1]))
+
+
+def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings) -> Change:
+    """The change kept to wrinkles that have others of their kind, in the colours of the shading (company.py), without what is too faint to be
+    seen, and away from faces.
+
+    seen: (1, 3, h, w), what the network saw of the image.
+    """
+    if settings.raw or not change.residual.any():
+        return change
+    small = to_uint8(seen)[0]  # (h, w, 3)
+    allowed = company(change.mask[0].numpy(), small)  # (h, w)
+    residual = change.residual.permute(1, 2, 0).numpy() * allowed[..., None]
+    residual = in_the_colours_of_shading(residual, small, gate(change.mask[0]).numpy() * allowed)
+    largest = np.abs(residual).max(-1, keepdims=True)
+    residual *= np.clip(largest / FAINT - 1, 0, 1)
+    return spare_faces(
+        Change(torch.from_numpy(residual).permute(2, 0, 1), change.mask * torch.from_numpy(allowed), change.spread), image, settings
+    )
+
+
+def spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) -> Change:
+    """The change without what it does to faces in the image, unless they are to be retouched too."""
+    if settings.faces or not change.residual.any():
+        return change
+    looked_at = shrink(image, *working_size(*image.shape[:2], DETECTION_SIDE))  # (1, 3, h, w)
+    allowed = away_from_faces(find_faces(to_uint8(looked_at)[0]), *looked_at.shape[-2:])
+    allowed = F.interpolate(allowed[None, None], size=change.mask.shape[-2:], mode="bilinear", align_corners=False)[0]
+    return Change(change.residual * allowed, change.mask * allowed, change.spread)
 
 
 def apply_change(image: np.ndarray, residual: Tensor, strength: float = 1.0, mask: np.ndarray | None = None) -> np.ndarray:
@@ -118,8 +158,8 @@ def apply_change(image: np.ndarray, residual: Tensor, strength: float = 1.0, mas
 
 
 def working_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """Height and width of the network's input: the image's short side brought down to `short_side`, never up; panoramas further."""
-    scale = min(1.0, short_side / min(height, width), LONGEST * short_side / max(height, width))
+    """Height and width of the network's input: the image's short side brought down to `short_side`, never up."""
+    scale = min(1.0, short_side / min(height, width))
     return max(1, round(scale * height)), max(1, round(scale * width))
 
 
@@ -162,8 +202,8 @@ def blend_tiles(predict: Callable[[Tensor], Tensor], image: Tensor, side: int, p
     """
     height, width = image.shape[-2:]
     side_y, side_x = min(side, height), min(side, width)
-    weight = feather(side_y, side // 4)[:, None] * feather(side_x, side // 4)  # (side_y, side_x)
-    corners = [(y, x) for y in tile_starts(height, side_y, side // 4) for x in tile_starts(width, side_x, side // 4)]
+    weight = feather(side_y, side_y // 4)[:, None] * feather(side_x, side_x // 4)  # (side_y, side_x)
+    corners = [(y, x) for y in tile_starts(height, side_y, side_y // 4) for x in tile_starts(width, side_x, side_x // 4)]
     total, blended = torch.zeros(height, width), None
     for y, x in tqdm(corners, desc="tiles", unit="tile", leave=False, disable=None if progress else True):
         part = (..., slice(y, y + side_y), slice(x, x + side_x))

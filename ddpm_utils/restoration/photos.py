@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from ddpm_utils.data.images import open_picture, read_rgb
 from ddpm_utils.data.listing import ADVICE
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.file_formats import KINDS, Photograph, as_stored, parse
+from ddpm_utils.restoration.file_formats import KINDS, Photograph, as_stored, deep_png, parse
 from ddpm_utils.runtime.files import atomic_write
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
@@ -82,6 +82,14 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
     return np.asarray(mask.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32) / 255
 
 
+def read_allowed(include: Path | None, exclude: Path | None, height: int, width: int) -> np.ndarray | None:
+    """Where a user allows retouching, (height, width) float32 in [0, 1]: white in one mask and not white in the other; None: everywhere."""
+    if not include and not exclude:
+        return None
+    allowed = read_mask(include, height, width) if include else np.ones((height, width), np.float32)
+    return allowed * (1 - read_mask(exclude, height, width)) if exclude else allowed
+
+
 # --- writing ---
 
 
@@ -99,6 +107,23 @@ def write_photograph(photograph: Photograph, pixels: np.ndarray, path: Path) -> 
 
 
 # --- showing ---
+
+
+def layer_of(before: np.ndarray, after: np.ndarray) -> bytes:
+    """What was added, as a PNG of 16 bits (H, W, 4): half of it about mid-grey, and opaque where anything changed.
+
+    Over `before`, in the mode that editors call linear light (base + 2 layer - 1), it gives `after`.
+    """
+    levels = np.int32(257 if before.dtype == np.uint8 else 1)  # of 16 bits, that one level of the photograph is
+    layer = np.empty((*before.shape[:2], 4), np.uint16)
+    changed = np.zeros(before.shape[:2], bool)
+    for channel in range(3):
+        k = min(channel, before.shape[2] - 1)  # grey: thrice the same
+        added = after[..., k].astype(np.int32) - before[..., k]
+        layer[..., channel] = 32768 + (added * levels) // 2
+        changed |= added != 0
+    layer[..., 3] = np.where(changed, 65535, 0)
+    return deep_png(layer)
 
 
 def side_by_side(before: np.ndarray, after: np.ndarray, height: int = 640) -> Image.Image:

@@ -269,7 +269,7 @@ def test_wrong_arguments_are_told_in_one_sentence_before_work_starts(model, phot
         ((model, tmp_path / "dot.png", *out), "got 1x1"),
         ((model, folder, "--out", folder), "nothing is retouched in place"),
         ((model, folder, "--out", there), "--out must be a folder"),
-        ((model, folder, "--out", tmp_path / "o", "--mask", there), "--mask must be a folder"),
+        ((model, folder, "--out", tmp_path / "o", "--mask", there), "--include must be a folder"),
         ((model, tmp_path / "empty", "--out", tmp_path / "o"), "no photographs in"),
     ]
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

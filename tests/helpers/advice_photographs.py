@@ -13,6 +13,11 @@ ROWS = [
         "there is no mask 'no.png'; check the name",
         "retouch photo.png --mask white.png --out y.png RETOUCH",
     ),
+    go(
+        "retouch photo.png --method frequency --out y.png",
+        "; add --include, a mask that is white on the wrinkles",
+        "retouch photo.png --method frequency --include white.png --out y.png",
+    ),
     go("retouch empty --out y RETOUCH", "; it should hold files that end in", mend="shutil.copy('photo.png', 'empty')"),
     go(
         "retouch photo.png --out photo.png --overwrite RETOUCH",

@@ -138,6 +138,19 @@ def _deviation(a: np.ndarray, region: np.ndarray) -> float:
     return float(np.sqrt(((a - mean) ** 2 * region).sum() / region.sum())) + 1e-6
 
 
+def drawn_folds(rng: np.random.Generator, cloth: np.ndarray, unit: float) -> np.ndarray:
+    """The log of the light that drawn wrinkles add to cloth (H, W) bool, H = W, of mean 0 and variance 1 where they are.
+
+    unit: the width of a chest as a share of the frame, which their wavelength goes by.
+    """
+    size, angle = len(cloth), rng.uniform(0, 2 * np.pi)
+    light = np.array([math.cos(angle), math.sin(angle)], np.float32)
+    joints = list(rng.uniform(0.1, 0.9, (3, 2)))
+    scene = Scene(np.ones((size, size, 3), np.float32), cloth.astype(np.float32), np.zeros((size, size), np.float32), unit, light, joints)
+    height, region = _wrinkles(rng, scene, "figure" if rng.random() < 0.6 else "crop")
+    return _shading(rng, height, region, scene)
+
+
 # --- the camera ---
 
 

@@ -11,7 +11,7 @@ from ddpm_utils.data.images import DIM, fit, read_rgb, to_float, to_uint8
 from ddpm_utils.data.reading import Reading
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.file_formats import _deep_png
+from ddpm_utils.restoration.file_formats import deep_png
 
 # --- kinds of file ---
 
@@ -161,7 +161,7 @@ def test_values_of_12_bits_in_a_16_bit_file_are_noticed_and_not_changed(tmp_path
 def test_colours_of_12_bits_in_a_16_bit_file_are_noticed_too(tmp_path, largest, is_dim):
     values = np.zeros((16, 16, 3), np.uint16)
     values[3, 4, 1] = largest
-    (tmp_path / "deep.png").write_bytes(_deep_png(values))
+    (tmp_path / "deep.png").write_bytes(deep_png(values))
     assert (DIM in read_rgb(tmp_path / "deep.png").info) is is_dim
 
 

@@ -2,9 +2,11 @@
 
 import itertools
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -15,8 +17,10 @@ from ddpm_utils.models import Model
 from ddpm_utils.restoration import full_resolution as restoration
 from ddpm_utils.restoration.formulations import RESIDUAL_SCALE
 from ddpm_utils.restoration.full_resolution import apply_change, blend_tiles, enlarge, predict_change, retouch, tile_starts, working_size
-from ddpm_utils.restoration.settings import RetouchSettings
+from ddpm_utils.restoration.settings import RetouchSettings as Settings
 from ddpm_utils.unet import UNetConfig
+
+RetouchSettings = partial(Settings, raw=True)  # what is added is what the network says: test_company.py and faces below look at the rest
 
 CONFIG = TrainConfig(
     network=UNetConfig(32, 3, 8, (1, 2), 1, (), False, groups=4, condition_channels=3, extra_channels=1),
@@ -62,7 +66,7 @@ def noisy_image(height=300, width=420, dtype=np.uint8, channels=3):
 # --- the lift ---
 
 
-@pytest.mark.parametrize(("height", "width"), [(300, 420), (1024, 700), (64, 64), (98, 34), (300, 3000)])
+@pytest.mark.parametrize(("height", "width"), [(300, 420), (1024, 700), (64, 64), (98, 34), (300, 1200)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_smooth_residual_is_added_at_full_size_and_every_thread_stays(height, width, dtype):
     image = noisy_image(height, width, dtype)
@@ -98,7 +102,24 @@ def test_the_network_sees_the_image_shrunk_and_never_enlarged():
     assert working_size(40, 60, 100) == (40, 60)
     assert working_size(4000, 6000, 256) == (256, 384)
     assert working_size(6000, 4000, 256) == (384, 256)
-    assert working_size(1000, 20000, 256) == (51, 1024), "a panorama costs no more than four squares"
+    assert working_size(1000, 20000, 256) == (256, 5120), "a panorama keeps its scale"
+
+
+def test_a_panorama_is_seen_at_its_scale_in_tiles_that_leave_no_seam():
+    model = known_model(lambda source: torch.full_like(source, 0.22))
+    image = noisy_image(40, 1000)
+    lifted = retouch(model, image, RetouchSettings(short_side=32)).astype(int)
+    assert {tuple(seen.shape[-2:]) for seen in model.network.seen} == {(32, 128)}, "LONGEST short sides"
+    assert len(model.network.seen) > 800 / 128
+    assert (lifted - image == round(0.22 * 127.5)).all()
+
+
+def test_faces_are_left_alone_unless_asked_for():
+    model, image = known_model(lambda source: torch.full_like(source, 0.2)), skimage.data.astronaut()
+    changed = {faces: (retouch(model, image, Settings(short_side=64, faces=faces)) != image).any(2) for faces in (False, True)}
+    assert not changed[False][70:165, 185:265].any(), "from her forehead to her chin"
+    assert changed[False][250:, :150].mean() > 0.95, "her suit"
+    assert changed[True].mean() > 0.95
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 300, 401), (64, 64, 64, 64), (10, 30, 77, 999)])
@@ -130,8 +151,8 @@ def test_strength_scales_what_is_added_and_zero_is_a_copy():
 
 def test_brightest_and_darkest_pixels_are_clipped_and_do_not_wrap():
     image = np.tile(np.uint8([0, 255, 128]), (32, 32, 1))
-    brighter = retouch(known_model(lambda source: torch.full_like(source, 0.5)), image)
-    darker = retouch(known_model(lambda source: torch.full_like(source, -0.5)), image)
+    brighter = retouch(known_model(lambda source: torch.full_like(source, 0.5)), image, RetouchSettings())
+    darker = retouch(known_model(lambda source: torch.full_like(source, -0.5)), image, RetouchSettings())
     assert brighter[0, 0].tolist() == [64, 255, 192]
     assert darker[0, 0].tolist() == [0, 191, 64]
 
@@ -150,7 +171,7 @@ def test_a_users_mask_keeps_the_rest_bit_identical():
 
 def test_grey_images_get_the_residuals_luminance():
     image = noisy_image(channels=1)
-    lifted = retouch(known_model(lambda source: torch.tensor([0.2, 0.1, -0.1])[:, None, None].expand_as(source)), image)
+    lifted = retouch(known_model(lambda source: torch.tensor([0.2, 0.1, -0.1])[:, None, None].expand_as(source)), image, RetouchSettings())
     assert lifted.shape == image.shape
     assert np.unique(lifted.astype(int) - image).tolist() == [round(127.5 * (0.2 * 0.299 + 0.1 * 0.587 - 0.1 * 0.114))]
 

@@ -11,7 +11,8 @@ from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
 from ddpm_utils.data.images import read_rgb
 from ddpm_utils.errors import InputError
-from ddpm_utils.restoration.photos import ENDINGS, read_mask, read_photograph, side_by_side, write_photograph
+from ddpm_utils.restoration.file_formats import read_deep_png
+from ddpm_utils.restoration.photos import ENDINGS, layer_of, read_allowed, read_mask, read_photograph, side_by_side, write_photograph
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><keep me/></x:xmpmeta>'
@@ -401,6 +402,31 @@ def test_masks_are_white_where_retouching_is_allowed(tmp_path):
         assert mask.dtype == np.float32
         assert (mask[:, :58] == 0).all()
         assert (mask[:, 62:] == 1).all()
+
+
+def test_retouching_is_allowed_where_one_mask_is_white_and_the_other_is_not(tmp_path):
+    left, top = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+    left[:, :3], top[:2] = 255, 255
+    for name, mask in (("left.png", left), ("top.png", top)):
+        Image.fromarray(mask).save(tmp_path / name)
+    both = read_allowed(tmp_path / "left.png", tmp_path / "top.png", 4, 6)
+    assert np.array_equal(both > 0, (left > 0) & (top == 0))
+    assert np.array_equal(read_allowed(None, tmp_path / "top.png", 4, 6) > 0, top == 0)
+    assert read_allowed(None, None, 4, 6) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_layer_in_linear_light_over_the_photograph_is_the_result(tmp_path, channels, dtype):
+    before = scene(channels, dtype)
+    after = before.copy()
+    after[:5] = after[:5] // 2
+    (tmp_path / "layer.png").write_bytes(layer_of(before, after))
+    layer = read_deep_png(tmp_path / "layer.png").astype(np.int64)
+    brightest = np.iinfo(dtype).max
+    mixed = before.astype(np.int64) * (65535 // brightest) + 2 * layer[..., :3] - 65536
+    assert np.abs(mixed / (65535 // brightest) - after).max() <= (0.01 if dtype == np.uint8 else 1), "half of an odd number is rounded"
+    assert np.array_equal(layer[..., 3] > 0, (before != after).any(2))
 
 
 def test_masks_of_other_proportions_are_refused_and_a_rounded_pixel_is_not(tmp_path):
