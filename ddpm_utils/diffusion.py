@@ -172,13 +172,8 @@ def loss_weights(schedule: NoiseSchedule, prediction: str, weighting: str, gamma
     snr = schedule.snr
     if weighting == "plain":
         return torch.ones_like(snr)
-    factors = {
-        "eps": snr,
-        "v": snr + 1,
-        "x0": torch.ones_like(snr),
-        "mean": schedule.posterior_mean_coef_x0**2,
-        "flow": (snr.sqrt() + 1) ** 2,
-    }
+    of_mean = schedule.posterior_mean_coef_x0**2
+    factors = {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr), "mean": of_mean, "flow": (snr.sqrt() + 1) ** 2}
     return snr.clamp(max=gamma) / factors[prediction]
 
 
