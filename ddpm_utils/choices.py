@@ -1,10 +1,10 @@
 """Names that may be chosen, where several files need them. Imports nothing, so that the command line can name them without torch."""
 
-SCHEDULES = ("linear", "cosine", "sigmoid")  # NoiseSchedule.named
-PREDICTIONS = ("eps", "x0", "v", "mean")  # diffusion.to_x0
+SCHEDULES = ("linear", "cosine", "sigmoid", "flow")  # NoiseSchedule.named
+PREDICTIONS = ("eps", "x0", "v", "mean", "flow")  # diffusion.to_x0
 LOSSES = ("l2", "l1", "huber")  # diffusion.training_loss
 WEIGHTINGS = ("plain", "min-snr")  # diffusion.loss_weights
-SAMPLERS = ("ddim", "ddpm", "dpm")  # generate.generate
+SAMPLERS = ("ddim", "ddpm", "dpm", "heun")  # generate.generate
 FORMS = ("regression", "palette", "residual", "resshift")  # restoration/formulations.py
 HINTS = ("canny", "lines", "scribble")  # control/hints.py draws them from any image
 EXACT_HINTS = ("segmentation", "depth")  # known of toy cars alone

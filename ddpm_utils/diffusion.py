@@ -3,7 +3,8 @@
 Images are (B, C, H, W) in [-1, 1]; a single image (C, H, W) goes with one whole number t. Timesteps are 0-based.
 Coefficients are computed in float64 and cast once to the dtype of the image.
 
-Equations: Ho et al. 2020 (2006.11239); Salimans & Ho 2022 (2202.00512) for v; Hang et al. 2023 (2303.09556) for min-SNR.
+Equations: Ho et al. 2020 (2006.11239); Salimans & Ho 2022 (2202.00512) for v; Hang et al. 2023 (2303.09556) for min-SNR;
+Liu et al. 2022 (2209.03003) for flow.
 """
 
 import math
@@ -72,11 +73,11 @@ def check_timesteps(schedule: NoiseSchedule, t: int | Tensor) -> None:
         raise InputError(f"t must lie in 0 .. {schedule.T - 1} for T={schedule.T}, got values from {low} to {high}")
 
 
-# --- four things a network may predict, each of which gives the others ---
+# --- five things a network may predict, each of which gives the others ---
 
 
 def to_x0(schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, output: Tensor, prediction: str) -> Tensor:
-    """The clean image that a network's output stands for. Shapes as x_t; prediction in {"eps", "x0", "v", "mean"}.
+    """The clean image that a network's output stands for. Shapes as x_t; prediction in {"eps", "x0", "v", "mean", "flow"}.
 
     "mean" divides by the weight of x_0 in the posterior mean, 1e-4 at high t: exact in float64, rough in float32.
     """
@@ -88,18 +89,22 @@ def to_x0(schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, output: Tensor,
         return (x_t - at((1 - ab).sqrt(), t, x_t) * output) / at(ab.sqrt(), t, x_t)
     if prediction == "v":  # Salimans & Ho, appendix D
         return at(ab.sqrt(), t, x_t) * x_t - at((1 - ab).sqrt(), t, x_t) * output
+    if prediction == "flow":  # x_t = (sqrt(ab) + sqrt(1 - ab)) x_0 + sqrt(1 - ab) (eps - x_0)
+        return (x_t - at((1 - ab).sqrt(), t, x_t) * output) / at(ab.sqrt() + (1 - ab).sqrt(), t, x_t)
     xt_part = at(schedule.posterior_mean_coef_xt, t, x_t) * x_t  # Ho, eq. 7 solved for x_0
     return (output - xt_part) / at(schedule.posterior_mean_coef_x0, t, x_t)
 
 
 def to_eps(schedule: NoiseSchedule, x_t: Tensor, t: int | Tensor, output: Tensor, prediction: str) -> Tensor:
-    """The noise that a network's output stands for. Shapes as x_t; prediction in {"eps", "x0", "v", "mean"}."""
+    """The noise that a network's output stands for. Shapes as x_t; prediction in {"eps", "x0", "v", "mean", "flow"}."""
     check_prediction(schedule, prediction)
     ab = schedule.alpha_bar
     if prediction == "eps":
         return output
     if prediction == "v":
         return at((1 - ab).sqrt(), t, x_t) * x_t + at(ab.sqrt(), t, x_t) * output
+    if prediction == "flow":  # eps = x_0 + (eps - x_0)
+        return (x_t + at(ab.sqrt(), t, x_t) * output) / at(ab.sqrt() + (1 - ab).sqrt(), t, x_t)
     x0 = to_x0(schedule, x_t, t, output, prediction)
     return (x_t - at(ab.sqrt(), t, x_t) * x0) / at((1 - ab).sqrt(), t, x_t)
 
@@ -114,6 +119,8 @@ def target(schedule: NoiseSchedule, x0: Tensor, x_t: Tensor, t: int | Tensor, ep
         return x0
     if prediction == "v":  # v = sqrt(ab) eps - sqrt(1 - ab) x_0
         return at(ab.sqrt(), t, x0) * eps - at((1 - ab).sqrt(), t, x0) * x0
+    if prediction == "flow":  # the velocity of the straight path (1 - s) x_0 + s eps (Liu et al., eq. 1), whatever the schedule
+        return eps - x0
     return posterior_mean(schedule, x0, x_t, t)
 
 
@@ -158,7 +165,7 @@ def loss_weights(schedule: NoiseSchedule, prediction: str, weighting: str, gamma
     """Weight of the loss at each t, (T,) float64: 1, or min-SNR (Hang et al., eq. 9): min(SNR, gamma) seen as a loss on x_0.
 
     The squared error of each prediction is that of x_0 times a factor, which divides the weight: SNR for eps, SNR + 1 for v,
-    1 for x0, the squared weight of x_0 for the posterior mean.
+    1 for x0, the squared weight of x_0 for the posterior mean, (sqrt(SNR) + 1)^2 for flow.
     """
     if weighting not in WEIGHTINGS:
         raise InputError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
@@ -166,8 +173,9 @@ def loss_weights(schedule: NoiseSchedule, prediction: str, weighting: str, gamma
     snr = schedule.snr
     if weighting == "plain":
         return torch.ones_like(snr)
-    factor = {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr), "mean": schedule.posterior_mean_coef_x0**2}[prediction]
-    return snr.clamp(max=gamma) / factor
+    of_mean = schedule.posterior_mean_coef_x0**2
+    factors = {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr), "mean": of_mean, "flow": (snr.sqrt() + 1) ** 2}
+    return snr.clamp(max=gamma) / factors[prediction]
 
 
 def by_quarter(losses: Tensor, t: Tensor, T: int) -> list[float | None]:

@@ -13,7 +13,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.guidance import autoguided, classifier_free_batched, classifier_guided, within_interval
 from ddpm_utils.models import Model
 from ddpm_utils.runtime.rng import keyed_generator
-from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, make_denoiser, static_threshold, timesteps
+from ddpm_utils.sampling import Denoiser, Step, ddim, ddpm, dpm_solver, heun, make_denoiser, static_threshold, timesteps
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNet
 
@@ -116,7 +116,7 @@ def generate(
     guidance: float | Guidance = 1.0,
     seed: tuple[int, int] = (0, 0),
 ) -> Iterator[Step]:
-    """Run `sampler` ("ddim", "ddpm" or "dpm") from x_T (B, C, H, W), on the network's device; yields every step.
+    """Run `sampler` ("ddim", "ddpm", "dpm" or "heun") from x_T (B, C, H, W), on the network's device; yields every step.
 
     seed: (seed, index of the batch's first image), for the noise that DDPM adds.
     """
@@ -134,10 +134,9 @@ def run_sampler(
     sampler: str, denoiser: Denoiser, x_T: Tensor, schedule: NoiseSchedule, steps: int, seed: tuple[int, int] = (0, 0)
 ) -> Iterator[Step]:
     """The sampler of this name, of SAMPLERS, from x_T (B, C, H, W). seed: as in `generate`."""
-    if sampler == "ddim":
-        return ddim(denoiser, x_T, schedule, steps)
-    if sampler == "dpm":
-        return dpm_solver(denoiser, x_T, schedule, steps)
+    deterministic = {"ddim": ddim, "dpm": dpm_solver, "heun": heun}
+    if sampler in deterministic:
+        return deterministic[sampler](denoiser, x_T, schedule, steps)
     return ddpm(denoiser, x_T, schedule, steps=steps, generator=keyed_generator(seed[0], "sampling", seed[1]))
 
 

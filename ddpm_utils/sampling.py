@@ -8,7 +8,7 @@ A sampler is a generator that yields every `Step`: the timestep that it left, th
 denoiser saw in it. `sample` runs one to its end. Each sampler ends in its denoiser's last x0_hat: no noise after the last step.
 
 Equations: Ho et al. 2020 (2006.11239); Song et al. 2020, DDIM (2010.02502); Lu et al. 2022, DPM-Solver++ (2211.01095);
-Saharia et al. 2022, Imagen (2205.11487) for dynamic thresholding.
+Karras et al. 2022, EDM (2206.00364) for Heun; Saharia et al. 2022, Imagen (2205.11487) for dynamic thresholding.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +23,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+SIGMA_MAX = 80.0  # Karras et al., table 1: beyond it an image of size 1 can't be seen any more
 SPACINGS = ("trailing", "leading", "linspace", "quadratic")
 
 
@@ -41,7 +42,7 @@ def make_denoiser(
     """Turn a network into a denoiser (x_t, t) -> x0_hat.
 
     network: called as network(x_t, t, **conditions) with fixed conditions such as label=(B,); evaluated without gradients and in
-    eval mode, whatever mode it is in. prediction: what it was trained to output, in {"eps", "x0", "v", "mean"}.
+    eval mode, whatever mode it is in. prediction: what it was trained to output, in {"eps", "x0", "v", "mean", "flow"}.
     clip: keep x0_hat in [-1, 1] (as in Ho's code).
     """
     check_prediction(schedule, prediction)
@@ -208,6 +209,26 @@ def dpm_solver(
         shrink = ((1 - ab_prev) * ab / ((1 - ab) * ab_prev)) ** 0.5  # exp(-h), finite also where lambda is not
         x = ((1 - ab_prev) / (1 - ab)) ** 0.5 * x + ab_prev**0.5 * (1 - shrink) * direction
         x0_before, h_before = x0_hat, h
+        yield Step(t, x, x0_hat)
+
+
+@torch.no_grad()
+def heun(denoiser: Denoiser, x_T: Tensor, schedule: NoiseSchedule, steps: int = 18, spacing: str = "trailing") -> Iterator[Step]:
+    """Heun's method for the probability flow (Karras et al., algorithm 1). Deterministic; calls the denoiser twice a step, once in the last.
+
+    x_T: (B, C, H, W) standard normal. With z = x / sqrt(alpha_bar) and sigma = sqrt(1 / alpha_bar - 1) the flow is dz/dsigma = eps_hat, and
+    Euler's step in sigma is DDIM's. Heun's takes the mean of the eps_hat at both of its ends. The correction grows with the step in sigma,
+    so that steps from above SIGMA_MAX, where a schedule may reach thousands or infinity, do without.
+    """
+    x, visited = x_T, timesteps(schedule.T, steps, spacing)
+    for (t, ab, ab_prev), after in zip(_pairs(schedule, steps, spacing), [*visited[1:], None]):
+        x0_hat = denoiser(x, _batch(t, x))
+        eps = (x - ab**0.5 * x0_hat) / (1 - ab) ** 0.5
+        x = ab_prev**0.5 * x0_hat + (1 - ab_prev) ** 0.5 * eps
+        if after is not None and 1 - ab <= SIGMA_MAX**2 * ab:
+            eps_after = (x - ab_prev**0.5 * denoiser(x, _batch(after, x))) / (1 - ab_prev) ** 0.5
+            stride = (1 - ab_prev) ** 0.5 - (ab_prev * (1 - ab) / ab) ** 0.5  # from sigma to sigma, times sqrt(ab_prev)
+            x = x + stride * (eps_after - eps) / 2
         yield Step(t, x, x0_hat)
 
 

@@ -7,7 +7,7 @@ Indices are 0-based throughout the project: index t here is the paper's t - 1, s
 noise on it, and `alpha_bar[T - 1]` is (almost) pure noise.
 
 Equations: Ho et al. 2020 (arXiv 2006.11239); Nichol & Dhariwal 2021 (2102.09672); Jabri et al. 2022 (2212.11972);
-Lin et al. 2023 (2305.08891).
+Lin et al. 2023 (2305.08891); Liu et al. 2022 (2209.03003) for the straight path.
 """
 
 import math
@@ -27,7 +27,7 @@ MAX_BETA = 0.999  # Nichol & Dhariwal, below eq. 17: keeps the last steps of a s
 class NoiseSchedule:
     """The betas of a diffusion process, and as attributes all constants of the forward and reverse process.
 
-    Every attribute is a float64 tensor of shape (T,). Build one with `linear`, `cosine`, `sigmoid` or `named`.
+    Every attribute is a float64 tensor of shape (T,). Build one with `linear`, `cosine`, `sigmoid`, `flow` or `named`.
     """
 
     betas: Tensor
@@ -65,10 +65,19 @@ class NoiseSchedule:
         return cls._from_curve((curve - curve[-1]) / (curve[0] - curve[-1]))
 
     @classmethod
-    def named(cls, name: str, T: int) -> "NoiseSchedule":
-        """The schedule that the training command calls `name`: "linear", "cosine" or "sigmoid", ending in noise at any T.
+    def flow(cls, T: int = 1000) -> "NoiseSchedule":
+        """The straight path (1 - s) x_0 + s eps of flow matching (Liu et al., eq. 1), s = (t + 1) / T, divided by its standard deviation.
 
-        Linear betas are scaled by 1000 / T, as Nichol & Dhariwal's code does; the other two are curves over t / T already.
+        For data of variance 1 that leaves x_t with variance 1, as the other schedules do: alpha_bar = (1 - s)^2 / ((1 - s)^2 + s^2).
+        """
+        s = torch.arange(_checked(T) + 1, dtype=torch.float64) / T
+        return cls._from_curve((1 - s) ** 2 / ((1 - s) ** 2 + s**2))
+
+    @classmethod
+    def named(cls, name: str, T: int) -> "NoiseSchedule":
+        """The schedule that the training command calls `name`: "linear", "cosine", "sigmoid" or "flow", ending in noise at any T.
+
+        Linear betas are scaled by 1000 / T, as Nichol & Dhariwal's code does; the others are curves over t / T already.
         """
         if name == "linear":
             if _checked(T) < 21:
@@ -76,7 +85,7 @@ class NoiseSchedule:
             return cls.linear(T, beta_start=0.1 / T, beta_end=20 / T)
         if name not in SCHEDULES:
             raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}, got {name!r}")
-        return cls.cosine(T) if name == "cosine" else cls.sigmoid(T)
+        return {"cosine": cls.cosine, "sigmoid": cls.sigmoid, "flow": cls.flow}[name](T)
 
     @classmethod
     def _from_curve(cls, curve: Tensor) -> "NoiseSchedule":

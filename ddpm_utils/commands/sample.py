@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=arguments.user_path, help="folder for each image as a PNG of its own")
     parser.add_argument("--film", type=arguments.user_path, help="figure of the first image at ten moments from noise to result")
     parser.add_argument("--gif", type=arguments.user_path, help="animation of the first --batch-size images from noise to result")
-    parser.add_argument("--sampler", choices=SAMPLERS, help="(default ddim)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="(default ddim); heun asks the network twice a step")
     parser.add_argument("--steps", type=int, help="sampling steps (default 50, or all timesteps of a model with fewer)")
     guidance = parser.add_argument_group("guidance")
     guidance.add_argument("--guidance", type=float, default=1.0, help="its scale, 1: none, or the classifier's (default %(default)s)")

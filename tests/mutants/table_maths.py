@@ -73,6 +73,7 @@ MATHS = {
             "u = torch.arange(1, _checked(T) + 2, dtype=torch.float64) / (T + 1)\n        return cls._from_curve(torch.cos",
             SCHEDULES,
         ),
+        ("the straight path keeps its variance", "(1 - s) ** 2 / ((1 - s) ** 2 + s**2)", "(1 - s) ** 2", SCHEDULES),
         ("betas are not clipped", ".clamp(max=MAX_BETA)", "", SCHEDULES),
         ("betas are differences of alpha_bar", "1 - curve[1:] / curve[:-1]", "curve[:-1] - curve[1:]", SCHEDULES),
         (
@@ -180,6 +181,8 @@ MATHS = {
         ("l1 is taken for huber", "F.l1_loss, F.huber_loss", "F.l1_loss, F.l1_loss", DIFFUSION),
         ("min-SNR is max-SNR", "snr.clamp(max=gamma)", "snr.clamp(min=gamma)", DIFFUSION),
         ("min-SNR of v divides by SNR", '"v": snr + 1', '"v": snr', DIFFUSION),
+        ("min-SNR of flow is that of v", "(snr.sqrt() + 1) ** 2", "snr + 1", DIFFUSION),
+        ("the flow runs from noise to data", "return eps - x0", "return x0 - eps", DIFFUSION),
         ("min-SNR of eps is that of x_0", '{"eps": snr,', '{"eps": torch.ones_like(snr),', DIFFUSION),
         ("quarters of t begin one step early", "t * 4 // T", "(t + 1) * 4 // T", DIFFUSION),
         (

@@ -1,4 +1,4 @@
-"""The forward process, the four predictions, the losses and the bound, against closed forms and diffusers."""
+"""The forward process, the five predictions, the losses and the bound, against closed forms and diffusers."""
 
 import math
 
@@ -77,6 +77,15 @@ def test_every_prediction_turns_back_into_x0_and_eps(prediction):
     # float64 rounding, divided by the weight of x_0 in x_t or in the posterior mean, which is small at high t
     assert (to_x0(S, x_t, t, output, prediction) - x0).abs().max() < 1e-9
     assert (to_eps(S, x_t, t, output, prediction) - eps).abs().max() < 1e-9
+
+
+def test_flow_is_the_velocity_of_the_straight_path():
+    """x_t on the schedule "flow", times the standard deviation that was divided out, moves by the target for each unit of s."""
+    schedule = NoiseSchedule.flow(10)
+    x0, eps = draw(2, 3, 4, 4), draw(2, 3, 4, 4, seed=1)
+    path = [q_sample(schedule, x0, t, eps) * math.hypot(1 - (t + 1) / 10, (t + 1) / 10) for t in range(9)]
+    for t in range(8):
+        assert ((path[t + 1] - path[t]) * 10 - target(schedule, x0, path[t], t, eps, "flow")).abs().max() < 1e-12
 
 
 def test_at_the_first_step_the_posterior_mean_is_x0():

@@ -7,6 +7,7 @@ import torch
 from runs import changed
 from torch import nn
 
+from ddpm_utils.choices import SAMPLERS
 from ddpm_utils.classifier import Classifier, NoisyClassifier
 from ddpm_utils.config import Classification, Generation, TrainConfig
 from ddpm_utils.diffusion import to_x0
@@ -14,7 +15,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.generate import Guidance, generate, trained_denoiser
 from ddpm_utils.guidance import classifier_free, classifier_free_batched, classifier_guided
 from ddpm_utils.models import Model
-from ddpm_utils.sampling import ddim, ddpm, dpm_solver, make_denoiser, static_threshold
+from ddpm_utils.sampling import ddim, ddpm, dpm_solver, heun, make_denoiser, static_threshold
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.unet import UNet, UNetConfig
 
@@ -68,7 +69,7 @@ def test_a_trained_network_is_mixed_unclipped_and_clipped_once_if_its_images_wer
     assert (ours - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @torch.no_grad()
 def test_generating_runs_the_sampler_on_the_schedule_that_was_trained_with(sampler):
     x_T = draw(3, 1, 8, 8)
@@ -76,7 +77,7 @@ def test_generating_runs_the_sampler_on_the_schedule_that_was_trained_with(sampl
     ours = list(generate(Fixed(), CONFIG, x_T, LABEL, sampler, steps=10, guidance=2.0, seed=(5, 0)))
     again = list(generate(Fixed(), CONFIG, x_T, LABEL, sampler, steps=10, guidance=2.0, seed=(5, 0)))
     assert torch.equal(ours[-1].x, again[-1].x)
-    run = {"ddim": ddim, "ddpm": ddpm, "dpm": dpm_solver}[sampler]
+    run = {"ddim": ddim, "ddpm": ddpm, "dpm": dpm_solver, "heun": heun}[sampler]
     expected = next(iter(run(by_hand(CONFIG, LABEL, 2.0), x_T, schedule, steps=10)))
     assert ours[0].t == expected.t
     assert (ours[0].x0_hat - expected.x0_hat).abs().max() < 1e-4

@@ -7,7 +7,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from ddpm_utils.diffusion import to_eps
+from ddpm_utils import sampling
+from ddpm_utils.choices import PREDICTIONS
+from ddpm_utils.diffusion import target, to_eps
 from ddpm_utils.errors import InputError
 from ddpm_utils.ideal import dataset_denoiser, gaussian_denoiser, mixture_denoiser
 from ddpm_utils.sampling import (
@@ -17,6 +19,7 @@ from ddpm_utils.sampling import (
     ddpm,
     dpm_solver,
     dynamic_threshold,
+    heun,
     make_denoiser,
     sample,
     static_threshold,
@@ -144,6 +147,62 @@ def test_first_order_dpm_solver_is_ddim(spacing):
     assert (a - b).abs().max() < 1e-11
 
 
+def in_sigma(denoiser, x, schedule, visited, correct):
+    """Euler's or Heun's method for dz/dsigma = (z - x0_hat) / sigma, in z = x / sqrt(ab), sigma = sqrt(1 / ab - 1), with nothing rearranged."""
+    ab = schedule.alpha_bar[visited].numpy()
+    sigma = [*np.sqrt(1 / ab - 1), 0.0]
+    z = x / math.sqrt(ab[0])
+
+    def slope(z, i):
+        return (z - denoiser(z / math.sqrt(1 + sigma[i] ** 2), torch.full((len(z),), visited[i]))) / sigma[i]
+
+    for i in range(len(visited)):
+        first = slope(z, i)
+        stride = sigma[i + 1] - sigma[i]
+        corrected = correct and sigma[i + 1] > 0
+        z = z + stride * (first + slope(z + stride * first, i + 1)) / 2 if corrected else z + stride * first
+    return z
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_euler_in_sigma_is_ddim(spacing, monkeypatch):
+    """So is `heun` where it isn't allowed to correct."""
+    x_T, denoiser = noise(4, 3, 8, 8), gaussian_denoiser(S, MU, VAR)
+    expected = last(ddim(denoiser, x_T, S, 20, spacing=spacing))
+    euler = in_sigma(denoiser, x_T, S, timesteps(S.T, 20, spacing), correct=False)
+    assert (euler - expected).abs().max() < 1e-12 * S.alpha_bar[-1] ** -0.5  # z begins that large, and is rounded there
+    monkeypatch.setattr(sampling, "SIGMA_MAX", 0.0)
+    assert (last(heun(denoiser, x_T, S, 20, spacing)) - expected).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 40])
+def test_heun_is_its_formula_in_sigma(steps):
+    s = NoiseSchedule(NoiseSchedule.cosine(200).betas[:190])  # ends at a sigma of 12
+    x_T, denoiser = noise(4, 1, 4, 4), gaussian_denoiser(s, MU, VAR)
+    expected = in_sigma(denoiser, x_T, s, timesteps(s.T, steps), correct=True)
+    assert (last(heun(denoiser, x_T, s, steps)) - expected).abs().max() < 1e-12
+
+
+def test_halving_heuns_steps_quarters_its_error():
+    s = NoiseSchedule(NoiseSchedule.flow(4000).betas[:3600])  # its sigma is smooth in t down to a clean image, where cosine bends
+    x, ab = noise(50, 1, 1, 1), s.alpha_bar[-1].item()
+    exact = MU + math.sqrt(VAR / (ab * VAR + 1 - ab)) * (x - math.sqrt(ab) * MU)
+    errors = [(last(heun(gaussian_denoiser(s, MU, VAR), x, s, n)) - exact).abs().max().item() for n in (50, 100, 200)]
+    assert 3.5 < errors[0] / errors[1] < 4.5
+    assert 3.5 < errors[1] / errors[2] < 4.5
+
+
+def test_heun_asks_twice_a_step_but_not_in_the_last_and_not_from_pure_noise():
+    asked = []
+
+    def counted(x, t):
+        asked.append(t[0].item())
+        return GAUSSIAN(x, t)
+
+    list(heun(counted, noise(2, 1, 4, 4), S, steps=4))  # cosine begins at a sigma of thousands
+    assert asked == [199, 149, 99, 99, 49, 49]
+
+
 def test_inversion_closes_as_steps_get_shorter():
     x0 = MU + math.sqrt(VAR) * noise(4, 1, 4, 4)
 
@@ -158,6 +217,7 @@ def test_inversion_closes_as_steps_get_shorter():
 # --- what a sampler yields ---
 
 SAMPLERS = [ddpm, lambda *a, **k: ddim(*a, eta=0.7, **k), ddim, lambda *a, generator=None, **k: dpm_solver(*a, **k)]
+SAMPLERS += [lambda *a, generator=None, **k: heun(*a, **k)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -329,13 +389,11 @@ def test_a_denoiser_ignores_training_mode_and_leaves_it_as_it_was():
     assert network.training
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "mean"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_make_denoiser_understands_every_prediction(prediction):
     x, t = noise(4, 1, 4, 4), torch.tensor([3, 50, 120, 190])
     x0_hat = GAUSSIAN(x, t)
     eps_hat = to_eps(S, x, t, x0_hat, "x0")
-    from ddpm_utils.diffusion import target
-
     denoiser = make_denoiser(lambda x, t: target(S, x0_hat, x, t, eps_hat, prediction), S, prediction, clip=False)
     assert (denoiser(x, t) - x0_hat).abs().max() < 1e-9
 
