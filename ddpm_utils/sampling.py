@@ -221,7 +221,7 @@ def heun(denoiser: Denoiser, x_T: Tensor, schedule: NoiseSchedule, steps: int = 
     so that steps from above SIGMA_MAX, where a schedule may reach thousands or infinity, do without.
     """
     x, visited = x_T, timesteps(schedule.T, steps, spacing)
-    for (t, ab, ab_prev), after in zip(_pairs(schedule, steps, spacing), [*visited[1:], None]):
+    for (t, ab, ab_prev), after in zip(moves(schedule, steps, spacing), [*visited[1:], None]):
         x0_hat = denoiser(x, _batch(t, x))
         eps = (x - ab**0.5 * x0_hat) / (1 - ab) ** 0.5
         x = ab_prev**0.5 * x0_hat + (1 - ab_prev) ** 0.5 * eps
