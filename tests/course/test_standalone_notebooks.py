@@ -62,9 +62,7 @@ def test_building_twice_gives_the_same_bytes(built, tmp_path):
 
 def test_a_notebook_that_is_too_large_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(course_notebooks, "MOST_BYTES", 1000)
-    with pytest.raises(
-        InputError, match=r"00_whole_thing.ipynb has [\d,]+ bytes without its outputs, 1,000 are too many for Kaggle"
-    ):
+    with pytest.raises(InputError, match=r"00_whole_thing.ipynb has [\d,]+ bytes without its outputs, 1,000 are too many for Kaggle"):
         course_notebooks.build_notebooks(tmp_path)
 
 
