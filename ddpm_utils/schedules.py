@@ -11,6 +11,7 @@ Lin et al. 2023 (2305.08891); Liu et al. 2022 (2209.03003) for the straight path
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,7 +86,8 @@ class NoiseSchedule:
             return cls.linear(T, beta_start=0.1 / T, beta_end=20 / T)
         if name not in SCHEDULES:
             raise InputError(f"schedule must be one of {', '.join(SCHEDULES)}, got {name!r}")
-        return {"cosine": cls.cosine, "sigmoid": cls.sigmoid, "flow": cls.flow}[name](T)
+        curves: dict[str, Callable[[int], NoiseSchedule]] = {"cosine": cls.cosine, "sigmoid": cls.sigmoid, "flow": cls.flow}
+        return curves[name](T)
 
     @classmethod
     def _from_curve(cls, curve: Tensor) -> "NoiseSchedule":
