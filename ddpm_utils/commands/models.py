@@ -26,5 +26,5 @@ def as_text(recipe: Recipe) -> str:
     about = {"is": recipe.what, "data": recipe.data, "licence": recipe.licence}
     lines = [f"{name:<9}{text}" for name, text in about.items()]
     lines += [f"{'figures':<9}{text} ({source})" for source, text in recipe.figures.items()]
-    indented = [textwrap.fill(line, 110, initial_indent="  ", subsequent_indent=" " * 11) for line in lines]
+    indented = [textwrap.fill(line, 110, initial_indent="  ", subsequent_indent=" " * 11, break_on_hyphens=False) for line in lines]
     return "\n".join([f"{recipe.name} ({recipe.kind}, {recipe.megabytes:g} MB): {recipe.does}", *indented])

@@ -64,7 +64,7 @@ def test_the_command_measures_a_folder_of_pairs_with_two_models(folder, saved, t
     assert (tmp_path / "new" / "table.md").read_text("utf-8") in said
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 1 + 3 + 2 + 1
+    assert len(rows) == 1 + 4 + 2 + 1  # the copy, filters, one model with its mean, another
     assert rows[0]["name"] == "copy"
     assert float(rows[0]["psnr_in"]) == evaluate_rows(make_pairs(3), [])[0].psnr_in  # PNG is lossless
 
