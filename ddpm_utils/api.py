@@ -89,7 +89,7 @@ class TrainedModel:
         """n new images, uint8 (n, H, W, C), the same for the same seed: those of the command `sample` with these settings.
 
         label: a class by name or number; None: all classes in turn. guidance: 1 is plain, 1.5 to 5 pulls images towards their label.
-        steps: 50 where nothing is said. sampler: "ddim", "ddpm" or "dpm". Raises InputError for what the model hasn't got.
+        steps: 50 where nothing is said. sampler: "ddim", "ddpm", "dpm" or "heun". Raises InputError for what the model hasn't got.
 
         >>> du.load("toy-cars").sample(3, label="bus", guidance=2, steps=2).dtype
         dtype('uint8')

@@ -138,8 +138,7 @@ def ancestral_step(
     beta = 1 - ab / ab_prev
     mean = ab_prev**0.5 * beta / (1 - ab) * x0_hat + (1 - beta) ** 0.5 * (1 - ab_prev) / (1 - ab) * x  # Ho, eq. 7
     var = beta if variance == "large" else beta * (1 - ab_prev) / (1 - ab)
-    x = mean if ab_prev == 1 else mean + var**0.5 * normal_like(x, generator)
-    return x
+    return mean if ab_prev == 1 else mean + var**0.5 * normal_like(x, generator)
 
 
 @torch.no_grad()

@@ -4,13 +4,14 @@ Versions are named v<N> in requests (a bare number is answered with 404); the pa
 Credentials stay where the package finds them; no address of a download, which holds a signature, is ever shown.
 """
 
-import hashlib
 import json
 import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from session_report import digest
 
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write
@@ -188,11 +189,7 @@ def download(address: str, path: Path, sha256: str | None) -> None:
     """Fetch one file, unless it is there with this SHA-256; it appears under its name whole, or not at all."""
     import requests
 
-    def digest() -> str:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    if sha256 and path.exists() and digest() == sha256:
+    if sha256 and path.exists() and digest(path) == sha256:
         return
     try:
         with requests.get(address, stream=True, timeout=60) as response:
@@ -203,7 +200,7 @@ def download(address: str, path: Path, sha256: str | None) -> None:
                     file.write(part)
     except requests.RequestException as error:
         raise Unreachable(f"{type(error).__name__} for {path.name}") from None
-    if sha256 and digest() != sha256:
+    if sha256 and digest(path) != sha256:
         path.unlink()
         raise Unreachable(f"{path.name} came damaged")
 

@@ -45,7 +45,7 @@ def edit_of(args: argparse.Namespace) -> str | None:
     if edit == "inpaint" and args.sampler is not None:
         raise InputError("--inpaint samples by ancestral sampling, which --sampler can't change")
     if edit == "interpolate" and args.sampler == "ddpm":
-        raise InputError("--interpolate needs a deterministic sampler, ddim or dpm, got ddpm")
+        raise InputError("--interpolate needs a deterministic sampler, ddim, dpm or heun, got ddpm")
     if edit == "interpolate" and args.n < 2:
         raise InputError(f"--interpolate draws both ends, so --n must be at least 2, got {args.n}")
     return edit

@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ddpm_utils import choices
-from ddpm_utils.data.images import fit
+from ddpm_utils.data.images import LUMINANCE, fit
 from ddpm_utils.data.synthetic.vehicles import PARTS
 from ddpm_utils.errors import InputError
 
@@ -86,7 +86,7 @@ def _grey(images: Tensor) -> np.ndarray:
     """(B, C, H, W) in [-1, 1] -> (B, H, W) in [0, 1], as bright as an eye sees it."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise InputError(f"hints are drawn from images (B, 3, H, W) or (B, 1, H, W), got shape {tuple(images.shape)}")
-    weights = torch.tensor([0.299, 0.587, 0.114] if images.shape[1] == 3 else [1.0])
+    weights = torch.tensor(LUMINANCE if images.shape[1] == 3 else (1.0,))
     grey = (images.detach().float().cpu() * weights[:, None, None]).sum(1)
     return (grey.clamp(-1, 1) / 2 + 0.5).numpy()
 

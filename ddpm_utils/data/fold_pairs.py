@@ -20,8 +20,8 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from ddpm_utils.data.folders import find_images
-from ddpm_utils.data.folds import LUMINANCE, blurred, laid_out, lay, lift
-from ddpm_utils.data.images import read_rgb
+from ddpm_utils.data.folds import blurred, laid_out, lay, lift
+from ddpm_utils.data.images import LUMINANCE, read_rgb
 from ddpm_utils.data.pairs import change_mask
 from ddpm_utils.data.synthetic.garments import still
 from ddpm_utils.data.synthetic.people import figure
@@ -235,7 +235,7 @@ def _camera(rng: np.random.Generator, source: np.ndarray, target: np.ndarray) ->
 
     def develop(levels: np.ndarray) -> np.ndarray:
         light = np.clip(levels * gain * balance / 255, 0, 1) ** gamma
-        grey = (light @ LUMINANCE)[..., None]
+        grey = (light @ np.float32(LUMINANCE))[..., None]
         light = grey + saturation * (light - grey)
         light = ndimage.gaussian_filter(light, (sigma, sigma, 0)) if sigma > 0.25 else light
         halo = sharpening * (light - ndimage.gaussian_filter(light, (0.8, 0.8, 0))) if sharpening else 0

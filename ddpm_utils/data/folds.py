@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-LUMINANCE = np.float32([0.299, 0.587, 0.114])
+from ddpm_utils.data.images import LUMINANCE
+
 BLACK = 10  # levels that are added to colours before the logarithm: noise in the dark is no fold
 EDGE = 3  # pixels of a garment's rim, at a short side of 400, that hold shadow and background
 
@@ -41,7 +42,7 @@ def lift(photograph: np.ndarray, mask: np.ndarray, fine: float, coarse: float, s
     on = inner > 0
     if on.sum() < 1500:
         return None
-    luminance = np.log(photograph @ LUMINANCE + BLACK)
+    luminance = np.log(photograph @ np.float32(LUMINANCE) + BLACK)
     sharp = blurred_inside(luminance, inner, fine * scale)
     field = sharp - blurred_inside(luminance, inner, coarse * scale)
     texture = (luminance - sharp) * inner

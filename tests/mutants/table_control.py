@@ -11,7 +11,7 @@ MEASURES = "tests/unit/evaluation/test_distribution_metrics.py"
 
 CONTROL = {
     "control/hints.py": [
-        ("grey is red", "[0.299, 0.587, 0.114]", "[1.0, 0.0, 0.0]", HINTS),
+        ("grey is red", "LUMINANCE if images", "(1.0, 0.0, 0.0) if images", HINTS),
         ("a scribble's hand depends on the batch", "zlib.crc32((grey * 255).round().astype(np.uint8).tobytes())", "len(drawn)", HINTS),
     ],
     "evaluation/hint_metrics.py": [

@@ -10,15 +10,15 @@ SAMPLING = {
     "sampling.py": [
         (
             "noise at the last step",
-            "x = mean if ab_prev == 1 else mean + var**0.5",
-            "x = mean + max(var, 1e-4) ** 0.5",
+            "return mean if ab_prev == 1 else mean + var**0.5",
+            "return mean + max(var, 1e-4) ** 0.5",
             SAMPLERS,
             PUBLISHED,
         ),
         (
             "beta for the variance at the last step",
-            "x = mean if ab_prev == 1 else mean + var**0.5",
-            "x = mean + beta**0.5",
+            "return mean if ab_prev == 1 else mean + var**0.5",
+            "return mean + beta**0.5",
             SAMPLERS,
             PUBLISHED,
         ),
@@ -45,8 +45,8 @@ SAMPLING = {
         ),
         (
             "the image is clipped after the posterior mean",
-            "x = mean if ab_prev == 1",
-            "mean = mean.clamp(-1, 1)\n    x = mean if ab_prev == 1",
+            "return mean if ab_prev == 1",
+            "mean = mean.clamp(-1, 1)\n    return mean if ab_prev == 1",
             SAMPLERS,
             PUBLISHED,
         ),
