@@ -2,18 +2,18 @@
 
 import html
 import itertools
-import math
 
 from ddpm_utils.course.pictures import SHARP, as_base64, encoded, stacked
 from ddpm_utils.errors import InputError
 
-TALLEST = 16_000  # pixels; a WebP may have 16,383
+TALLEST = 16_383  # pixels that a WebP may have
 
 # Every handler finds its parts from the element itself: several sliders live on one page without names for them.
 MOVE = (
-    "var f=this.closest('figure'),i=0;f.querySelectorAll('[data-n]').forEach(function(c){{i=i*c.dataset.n+(+c.value)}});"
-    "var t=f.querySelectorAll('li')[i].textContent,s=f.querySelector('img').style;"
-    "s.left=(-(i%{columns})*{width})+'px';s.top=(-Math.floor(i/{columns})*{height})+'px';"
+    "var f=this.closest('figure'),c=f.querySelectorAll('[data-n]'),a=+c[0].value,r=0;"
+    "for(var k=1;k<c.length;k++)r=r*c[k].dataset.n+(+c[k].value);"
+    "f.querySelectorAll('img').forEach(function(m,k){{m.style.display=k==r?'':'none';m.style.top=(-a*{height})+'px'}});"
+    "var t=f.querySelectorAll('li')[r*c[0].dataset.n+a].textContent;"
     "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
 )
 
@@ -23,38 +23,49 @@ def html_slider(draw, positions: dict[str, list], *, start: dict, alt: str, choi
 
     draw: called as draw(**state) -> (PNG, text) for every combination of positions. start: the state at first, of the same names.
     choices: the names that are a menu; the others are sliders.
+    Raises InputError for a start that is no position, and for more pictures on a sheet than a WebP can hold.
     """
-    names = list(positions)
-    states = [dict(zip(names, values)) for values in itertools.product(*positions.values())]
-    if start not in states:
+    first, *rest = positions
+    if any(start[name] not in values for name, values in positions.items()):
         raise InputError(f"a slider must start at one of its positions, got {start}")
-    shots = [draw(**state) for state in states]
-    sheet, size = _sheet([picture for picture, _ in shots])
-    width, height = (side // SHARP for side in size)
-    columns = sheet.width // size[0]
-    texts = [
-        ", ".join(f"{name} = {value}" for name, value in state.items()) + (f". {said}" if said else "")
-        for state, (_, said) in zip(states, shots)
-    ]
-    first = states.index(start)
-    move = html.escape(MOVE.format(columns=columns, width=width, height=height))
-    controls = "".join(
-        _control(name, positions[name], positions[name].index(start[name]), name in choices, move, texts[first]) for name in names
-    )
+    sheets, texts, shown, said = [], [], 0, ""
+    for others in itertools.product(*(positions[name] for name in rest)):
+        states = [{first: value, **dict(zip(rest, others))} for value in positions[first]]
+        shots = [draw(**state) for state in states]
+        sheets.append(_sheet([picture for picture, _ in shots]))
+        for state, (_, text) in zip(states, shots):
+            named = ", ".join(f"{name} = {value}" for name, value in state.items())
+            texts.append(f"{named}. {text}" if text else named)
+            if state == start:
+                shown, said = len(sheets) - 1, texts[-1]
+    at = positions[first].index(start[first])
+    sizes = [size for _, size in sheets]
+    width, height = (max(size[side] for size in sizes) // SHARP for side in (0, 1))
+    move = html.escape(MOVE.format(height=height))
+    controls = "".join(_control(name, values, values.index(start[name]), name in choices, move, said) for name, values in positions.items())
+    pictures = "".join(_picture(sheet, k == shown, at * height, alt) for k, (sheet, _) in enumerate(sheets))
     return (
-        f'<figure class="ddpm-slider" style="margin:1em 0"><div style="width:{width}px;height:{height}px;overflow:hidden;position:relative">'
-        f'<img alt="{html.escape(alt)}" style="position:absolute;left:{-(first % columns) * width}px;top:{-(first // columns) * height}px;'
-        f'max-width:none;margin:0" width="{sheet.width // SHARP}" height="{sheet.height // SHARP}" '
-        f'src="data:image/webp;base64,{as_base64(encoded(sheet, "webp"))}"></div>{controls}'
-        f'<output aria-live="polite" style="display:block">{html.escape(texts[first])}</output>'
+        f'<figure class="ddpm-slider" style="margin:1em 0">'
+        f'<div style="width:{width}px;height:{height}px;overflow:hidden;position:relative">{pictures}</div>{controls}'
+        f'<output aria-live="polite" style="display:block">{html.escape(said)}</output>'
         f"<ul hidden>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul><figcaption>{html.escape(alt)}</figcaption></figure>"
     )
 
 
 def _sheet(pictures: list[bytes]):
-    """All pictures on one sheet that is no taller than a WebP may be, and the size of each."""
-    _, (_, height) = stacked(pictures[:1])
-    return stacked(pictures, math.ceil(len(pictures) / max(1, TALLEST // height)))
+    """The pictures of one control below each other, and the size of each: neighbours are alike, and that is what makes the file small."""
+    sheet, size = stacked(pictures)
+    if sheet.height > TALLEST:
+        raise InputError(f"{len(pictures)} pictures of {size[1]} pixels are too many for a sheet; ask for fewer frames")
+    return sheet, size
+
+
+def _picture(sheet, shown: bool, top: int, alt: str) -> str:
+    """A sheet behind its window, moved up to the picture that is shown."""
+    return (
+        f'<img alt="{html.escape(alt)}" style="position:absolute;left:0;top:{-top}px;max-width:none;margin:0{"" if shown else ";display:none"}" '
+        f'width="{sheet.width // SHARP}" height="{sheet.height // SHARP}" src="data:image/webp;base64,{as_base64(encoded(sheet, "webp"))}">'
+    )
 
 
 def _control(name: str, values: list, at: int, menu: bool, move: str, text: str) -> str:

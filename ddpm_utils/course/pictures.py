@@ -11,7 +11,7 @@ from PIL import Image
 from ddpm_utils.errors import InputError
 
 SHARP = 2  # pixels of a picture for one of the page, so that it is sharp on fine screens
-LARGEST_SVG = 60_000  # characters; a cloud of thousands of points is smaller as pixels
+LARGEST_SVG = 140_000  # characters; a cloud of thousands of points is smaller as pixels
 
 
 def png(figure, scale: int = SHARP) -> bytes:

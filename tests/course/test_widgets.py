@@ -153,9 +153,10 @@ def test_the_html_slider_stands_alone_and_moves_every_control():
     assert 'aria-label="b"' in page
     assert 'alt="A &quot;line&quot;."' in page
     assert "http" not in page
-    assert re.findall(r"<li>a = (\d), b = (\S+?)\. a is", page) == [(a, b) for a in "012" for b in ("x", "&lt;y&gt;")]
-    sheet = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])))
-    assert sheet.size == (100, 600), "six states of 50 pixels, at twice the resolution"
+    assert re.findall(r"<li>a = (\d), b = (\S+?)\. a is", page) == [(a, b) for b in ("x", "&lt;y&gt;") for a in "012"]
+    sheets = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([^\"]+)", page)]
+    assert [sheet.size for sheet in sheets] == [(100, 300)] * 2, "three states of 50 pixels, at twice the resolution, for each choice"
+    assert page.count(";display:none") == 1, "one sheet is seen"
     with pytest.raises(InputError, match="must start at one of its positions"):
         html_slider(lambda a: drawing(a), {"a": [1]}, start={"a": 2}, alt="A line.")
 
