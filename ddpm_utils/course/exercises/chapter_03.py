@@ -61,3 +61,22 @@ def exercise_2(attention_cost) -> str:
             if differs := difference(f"{case}, the number of {what}", float(mine), float(expected)):
                 return differs
     return ""
+
+
+def exercise_3(cut) -> str:
+    """cut(skips, side) -> a new list, zeros where the side is `side`."""
+    shapes = [(2, 3, 8, 8), (2, 3, 4, 4), (2, 5, 8, 8), (2, 5, 2, 2)]
+    skips = [torch.randn(shape, generator=torch.Generator().manual_seed(k)) for k, shape in enumerate(shapes)]
+    before = [skip.clone() for skip in skips]
+    for side in (8, 4, 3):
+        mine = cut(skips, side)
+        if mine is None:
+            return "the list of skips is still missing"
+        if len(mine) != len(skips):
+            return f"there should be {len(skips)} skips, you return {len(mine)}"
+        for k, (skip, old) in enumerate(zip(mine, before)):
+            if differs := difference(f"for side {side}, skip {k} of side {old.shape[2]}", skip, old * (old.shape[2] != side)):
+                return differs
+        if not all(map(torch.equal, skips, before)):
+            return "the skips that were given should stay as they are"
+    return ""
