@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import re
 
 import numpy as np
 from matplotlib import rc_context
@@ -29,8 +30,8 @@ def svg(figure, alt: str) -> str | None:
     with rc_context({"svg.hashsalt": alt}):  # the same figure, the same file
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg ") :]
-    # Without its size in points it would fill the page; the viewBox stays.
+    text = " ".join(text[text.index("<svg ") :].split())  # on one line, since a notebook's file pays for every line
+    text = re.sub(r"(?<!scale\()(?<![\d.])(-?\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
     said = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return text.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1) if len(text) <= LARGEST_SVG else None
 

@@ -22,8 +22,7 @@ def skips_of(names: list[str]) -> list[tuple[int, int]]:
         i
         for i, name in enumerate(names)
         if name == "input_conv"
-        or (name.startswith("down.")
-        and not (".blocks." in name and names[i + 1] == name.replace("blocks", "attentions")))
+        or (name.startswith("down.") and not (".blocks." in name and names[i + 1] == name.replace("blocks", "attentions")))
     ]
     taken = [i for i, name in enumerate(names) if name.startswith("up.") and ".blocks." in name]
     if len(pushed) != len(taken):
