@@ -81,7 +81,7 @@ def right_reads(x: Tensor, labels: Tensor) -> float:
 def mean_shift_in_few_steps() -> Seen:
     guide, rows, said = load_classifier(shipped("digits-classifier")), {}, []
     unlabelled = make_denoiser(MODEL.network, SCHEDULE, MODEL.config.task.prediction, clip=False)
-    for steps in (100, 10):
+    for steps in (50, 10):
         scores = []
         for name, guided in {
             "score": classifier_guided(unlabelled, guide.network.log_prob, LABELS, SCHEDULE, 3.0),
