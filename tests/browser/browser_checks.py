@@ -111,7 +111,7 @@ def test_an_exported_page_works_from_disk_without_a_network(page, pages, screens
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")  # results that a prediction gates
     figures = page.locator("figure.ddpm-slider")
     for i in range(figures.count()):
-        controls, picture, numbers = (figures.nth(i).locator(s) for s in ("[data-n]", "div", "output"))
+        controls, picture, numbers = (figures.nth(i).locator(s) for s in ("input[type=range], select", "div", "output"))
         controls.first.scroll_into_view_if_needed()
         for control in controls.all():
             seen, said = picture.first.screenshot(), numbers.inner_text()

@@ -32,4 +32,4 @@ def exercise_2(nearest) -> str:
     places = [(0.0, 0.0), (3.0, 0.0), (-2.0, 0.5), (10.0, 4.0)]
     expected = [min(math.dist(place, point) for point in points) for place in places]
     mine = nearest(torch.tensor(places, dtype=torch.float64), torch.tensor(points, dtype=torch.float64))
-    return difference("the distances", mine, torch.tensor(expected, dtype=torch.float64))
+    return difference("the distance", mine, torch.tensor(expected, dtype=torch.float64))
