@@ -4,6 +4,7 @@ SCHEDULES = ("linear", "cosine", "sigmoid", "flow")  # NoiseSchedule.named
 PREDICTIONS = ("eps", "x0", "v", "mean", "flow")  # diffusion.to_x0
 LOSSES = ("l2", "l1", "huber")  # diffusion.training_loss
 WEIGHTINGS = ("plain", "min-snr")  # diffusion.loss_weights
+VARIANCES = ("small", "large")  # diffusion.model_variance
 SAMPLERS = ("ddim", "ddpm", "dpm", "heun")  # generate.generate
 FORMS = ("regression", "palette", "residual", "resshift")  # restoration/formulations.py
 HINTS = ("canny", "lines", "scribble")  # control/hints.py draws them from any image
