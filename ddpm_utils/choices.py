@@ -11,6 +11,7 @@ HINTS = ("canny", "lines", "scribble")  # control/hints.py draws them from any i
 EXACT_HINTS = ("segmentation", "depth")  # known of toy cars alone
 PRECISIONS = ("fp32", "fp16", "bf16")  # runtime/device.py
 OPTIMIZERS = ("adamw", "adam")  # training/trainer.py
+BOARDS = ("tensorboard", "wandb")  # training/boards.py
 DECAYS = ("constant", "cosine")  # of the learning rate
 FITS = ("crop", "squash", "pad")  # data/images.py: how a photograph becomes square
 CROPS = ("whole", "boxes")  # data/published_sets.py knows the boxes
