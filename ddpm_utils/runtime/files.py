@@ -136,6 +136,23 @@ def locked(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process has `folder` for itself by now; True where this host can't tell whether that process lives."""
+    try:
+        process, _, host = (folder / LOCK).read_text(errors="replace").strip().partition(" ")
+    except FileNotFoundError:
+        return False
+    if fcntl is None or host != socket.gethostname() or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's, and lives
+        pass
+    return True
+
+
 def _take(path: Path) -> int:
     """The open file `path`, locked, with this process's number and host in it."""
     here = socket.gethostname()
