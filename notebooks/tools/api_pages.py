@@ -64,6 +64,10 @@ EQUATIONS = {  # of a function or class: the numbers of its equations in the not
     "sampling.ddim_invert": ("05.8",),
     "sampling.dpm_solver": ("05.6",),
     "sampling.heun": ("09.5",),
+    "editing.keeping": ("09.14",),
+    "editing.inpaint": ("09.14", "09.15"),
+    "editing.averaging_to": ("09.17",),
+    "editing.between": ("09.16",),
     "ideal.gaussian_denoiser": ("05.5",),
     "ideal.dataset_denoiser": ("05.7",),
     "guidance.classifier_free": ("07.3", "07.4"),
@@ -97,7 +101,8 @@ def export_api(notebooks: list[Path], target: Path) -> None:
     print(f"{len(modules)} pages of the API, {len(EQUATIONS)} names with their equations")
 
 
-STYLE_OF_EQUATIONS = f"<style>{''.join(line for line in STYLE.splitlines() if line.startswith(('.equation', 'math')))}</style>"
+OF_EQUATIONS = "".join(line for line in STYLE.splitlines() if line.startswith((".equation", "math")))
+STYLE_OF_EQUATIONS = f"<style>.equation {{ flex-wrap: wrap; }} {OF_EQUATIONS}</style>"
 
 
 def numbered_equations(notebooks: list[Path]) -> dict[str, tuple[str, str]]:
