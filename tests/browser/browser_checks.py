@@ -108,18 +108,21 @@ def test_an_exported_page_works_from_disk_without_a_network(page, pages, screens
     prose = " ".join(page.locator(".text_cell_render").all_inner_texts())
     assert "$" not in prose
     screenshot(page, f"{stem[:2]}-page", full_page=True)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")  # results that a prediction gates
     figures = page.locator("figure.ddpm-slider")
     for i in range(figures.count()):
-        slider, picture, numbers = (figures.nth(i).locator(s) for s in ("input[type=range]", "div", "output"))
-        slider.scroll_into_view_if_needed()
-        seen, said = picture.screenshot(), numbers.inner_text()
-        slider.focus()
-        slider.press("End")
-        slider.press("ArrowLeft")
-        expect(numbers).not_to_have_text(said)
-        assert slider.input_value() == str(int(slider.get_attribute("max")) - 1)
-        assert slider.get_attribute("aria-valuetext") == numbers.inner_text()
-        assert picture.screenshot() != seen
+        controls, picture, numbers = (figures.nth(i).locator(s) for s in ("[data-n]", "div", "output"))
+        controls.first.scroll_into_view_if_needed()
+        for control in controls.all():
+            seen, said = picture.first.screenshot(), numbers.inner_text()
+            if control.evaluate("c => c.tagName") == "SELECT":
+                control.select_option(index=1)
+            else:
+                control.focus()
+                control.press("End" if control.input_value() == "0" else "Home")
+            expect(numbers).not_to_have_text(said)
+            assert control.get_attribute("aria-valuetext") == numbers.inner_text()
+            assert picture.first.screenshot() != seen or stem.startswith("01"), "beyond its last step, T = 300 looks alike"
         screenshot(figures.nth(i), f"{stem[:2]}-page-slider-{i}")
 
 
