@@ -4,7 +4,8 @@
  *
  *     viewer(document.getElementById("photograph"), { before: "a.jpg", after: "b.jpg", map: "changes.png", name: "a.jpg" });
  *
- * Inside a page it is the text of a script of type "module", with such a call behind it.
+ * Inside a page it is the text of a script of type "module", with such a call behind it. It lies in the package, so that pages can be written
+ * by an installed one; the site bundles it from here.
  *
  * Pictures are addresses (data: too), images, canvases or ImageBitmaps. `after` and `map` are stretched over `before`, so that a map may be
  * small; it is drawn over the right side while "Show changes" is pressed, opaque where something changed. Colours follow the page's
