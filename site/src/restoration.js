@@ -1,0 +1,166 @@
+/**
+ * Retouching around its network, as ddpm_utils/restoration/: the photograph shrunk, the network's residual kept to wrinkles in company, and
+ * that residual enlarged and added. Faces are not looked for here, which Python does.
+ */
+
+import { company, halfEven, inTheColoursOfShading } from "./company.js";
+import { Generator } from "./random.js";
+import { bicubicRows, lanczos, widen } from "./resize.js";
+
+const SHORT_SIDE = 512; // pixels of the network's input
+const LONGEST = 4; // times that, at most
+const MULTIPLE = 16; // of its sides
+const RESIDUAL_SCALE = 0.1;
+const GATE = [0.1, 0.3];
+const FAINT = 1.5 / 127.5;
+const ETA_LAST = 0.999; // how far the chain's last timestep lies on the way to the source
+
+/** A photograph's pixels (height, width, 4). @typedef {{rgba: Uint8ClampedArray, width: number, height: number}} Photograph */
+/** What a network would change, at the size that it saw. @typedef {{residual: Float32Array, mask: Float32Array, width: number, height: number}} Change */
+/** The network: (x_t, source, width, height) -> its four channels. @typedef {(x: Float32Array, source: Float32Array, width: number, height: number) => Promise<Float32Array>} Network */
+
+/** The size of the network's input: the short side brought down to 512 pixels, never up. @param {number} width @param {number} height */
+export function workingSize(width, height) {
+  const scale = Math.min(1, SHORT_SIDE / Math.min(width, height));
+  return { width: Math.max(1, halfEven(scale * width)), height: Math.max(1, halfEven(scale * height)) };
+}
+
+/**
+ * Why a picture of this size can't be retouched here; "" if it can.
+ * @param {number} width @param {number} height
+ */
+export function refusal(width, height) {
+  const [short, long] = [Math.min(width, height), Math.max(width, height)];
+  if (short < 16) return `This picture has ${width} × ${height} pixels; at least 16 are needed on each side.`;
+  if (width * height > 30e6) {
+    const megapixels = Math.round((width * height) / 1e6);
+    return `This photograph has ${megapixels} megapixels, a browser can hold about 30; shrink it, or use the command below on your computer.`;
+  }
+  if (long > LONGEST * short)
+    return `This panorama is longer than ${LONGEST} times its height; use the command below on your computer, which works in tiles.`;
+  return "";
+}
+
+/**
+ * What the network would change in a photograph.
+ * @param {Photograph} photograph
+ * @param {Network} network
+ * @param {number} kappa of the model's chain
+ * @returns {Promise<Change>}
+ */
+export async function predictChange({ rgba, width: fullWidth, height: fullHeight }, network, kappa) {
+  const { width, height } = workingSize(fullWidth, fullHeight);
+  const small = lanczos(rgba, fullWidth, fullHeight, width, height);
+  const [wide, high] = [width, height].map((side) => Math.ceil(side / MULTIPLE) * MULTIPLE);
+  const source = padded(small, width, height, wide, high);
+  const noise = new Generator(0).normals(source.length);
+  const x = source.map((value, i) => value + kappa * Math.sqrt(ETA_LAST) * noise[i]);
+  const output = await network(x, source, wide, high);
+  return fitted(cropped(output, source, width, height, wide, high), small, width, height);
+}
+
+/** (height, width, 3) levels -> (3, high, wide) in [-1, 1], the border repeated. @param {Uint8ClampedArray} rgb @param {number} width @param {number} height @param {number} wide @param {number} high */
+function padded(rgb, width, height, wide, high) {
+  const out = new Float32Array(3 * wide * high);
+  for (let c = 0; c < 3; c++) {
+    for (let y = 0; y < high; y++) {
+      const from = width * Math.min(y, height - 1);
+      for (let x = 0; x < wide; x++) {
+        out[(c * high + y) * wide + x] = (Math.fround(rgb[3 * (from + Math.min(x, width - 1)) + c] / 255) - 0.5) / 0.5;
+      }
+    }
+  }
+  return out;
+}
+
+/**
+ * The gated residual and the mask of a network's output, without the padding.
+ * @param {Float32Array} output (4, high, wide) @param {Float32Array} source (3, high, wide)
+ * @param {number} width @param {number} height @param {number} wide @param {number} high
+ */
+function cropped(output, source, width, height, wide, high) {
+  const [n, plane] = [width * height, wide * high];
+  const residual = new Float32Array(3 * n);
+  const mask = new Float32Array(n);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const [i, from] = [y * width + x, y * wide + x];
+      mask[i] = 1 / (1 + Math.exp(-output[3 * plane + from]));
+      for (let c = 0; c < 3; c++) {
+        const at = c * plane + from;
+        residual[c * n + i] = gate(mask[i]) * (Math.max(-1, Math.min(1, source[at] + RESIDUAL_SCALE * output[at])) - source[at]);
+      }
+    }
+  }
+  return { residual, mask };
+}
+
+/** How much of the residual a pixel gets. @param {number} probability */
+const gate = (probability) => Math.max(0, Math.min(1, (probability - GATE[0]) / (GATE[1] - GATE[0])));
+
+/**
+ * The change kept to wrinkles in company, in the colours of shading, without what is too faint to be seen.
+ * @param {{residual: Float32Array, mask: Float32Array}} change @param {Uint8ClampedArray} small (height, width, 3)
+ * @param {number} width @param {number} height
+ * @returns {Change}
+ */
+function fitted(change, small, width, height) {
+  const n = width * height;
+  if (!change.residual.some((value) => value !== 0)) return { ...change, width, height };
+  const allowed = company(change.mask, small, width, height);
+  const open = change.mask.map((probability, i) => gate(probability) * allowed[i]);
+  const residual = inTheColoursOfShading(
+    change.residual.map((value, i) => value * allowed[i % n]),
+    small,
+    open,
+    width,
+    height,
+  );
+  for (let i = 0; i < n; i++) {
+    const largest = Math.max(Math.abs(residual[i]), Math.abs(residual[n + i]), Math.abs(residual[2 * n + i]));
+    const seen = Math.max(0, Math.min(1, largest / FAINT - 1));
+    for (let c = 0; c < 3; c++) residual[c * n + i] *= seen;
+  }
+  return { residual, mask: change.mask.map((probability, i) => probability * allowed[i]), width, height };
+}
+
+/**
+ * The photograph with the residual enlarged and added: before + strength allowed residual, rounded and clipped.
+ * @param {Photograph} photograph
+ * @param {Change} change
+ * @param {number} strength in [0, 1]
+ * @param {{values: Uint8ClampedArray, width: number, height: number} | null} allowed where it may work, 255 wholly; of any size, null: everywhere
+ * @returns {{rgba: Uint8ClampedArray, changed: number}} its pixels, and how many of them differ
+ */
+export function applyChange({ rgba, width, height }, change, strength, allowed) {
+  const wide = widen(
+    change.residual.map((value) => value * strength * 127.5),
+    3 * change.height,
+    change.width,
+    width,
+  );
+  const { places, weights } = bicubicRows(change.height, height);
+  const plane = change.height * width;
+  const out = rgba.slice();
+  let changed = 0;
+  for (let y = 0; y < height; y++) {
+    const rows = [0, 1, 2, 3].map((k) => width * places[4 * y + k]);
+    const [a, b, c, d] = weights.subarray(4 * y, 4 * y + 4);
+    const row = allowed && Math.min(allowed.height - 1, Math.floor((y * allowed.height) / height)) * allowed.width;
+    for (let x = 0; x < width; x++) {
+      const share = row === null || !allowed ? 1 : allowed.values[row + Math.floor((x * allowed.width) / width)] / 255;
+      let differs = false;
+      for (let channel = 0; share && channel < 3; channel++) {
+        const at = channel * plane + x;
+        const added = a * wide[at + rows[0]] + b * wide[at + rows[1]] + c * wide[at + rows[2]] + d * wide[at + rows[3]];
+        const level = halfEven(share * added);
+        if (!level) continue;
+        const into = 4 * (y * width + x) + channel;
+        out[into] = rgba[into] + level;
+        differs ||= out[into] !== rgba[into];
+      }
+      if (differs) changed++;
+    }
+  }
+  return { rgba: out, changed };
+}
