@@ -3,6 +3,8 @@
  * and take the colours of the shading around them.
  */
 
+import { halfEven } from "./rounding.js";
+
 const NEAR = 128;
 const LIKE = [12, 10, 10];
 const [LEAST, MOST, RAMP] = [0.14, 0.65, 0.4];
@@ -53,12 +55,6 @@ export function company(mask, rgb, width, height) {
   }
   const least = Math.max(LEAST, MOST * quantile(mean, 0.99));
   return mean.map((value) => Math.max(0, Math.min(1, (value / least - 1) / RAMP)));
-}
-
-/** Rounded to the nearest whole number, halves to the even one, as NumPy and torch do. @param {number} value */
-export function halfEven(value) {
-  const rounded = Math.round(value);
-  return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }
 
 /** sRGB levels in CIELAB, D65. @param {number} red @param {number} green @param {number} blue */

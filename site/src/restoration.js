@@ -3,9 +3,10 @@
  * that residual enlarged and added. Faces are not looked for here, which Python does.
  */
 
-import { company, halfEven, inTheColoursOfShading } from "./company.js";
+import { company, inTheColoursOfShading } from "./company.js";
 import { Generator } from "./random.js";
 import { bicubicRows, lanczos, widen } from "./resize.js";
+import { halfEven } from "./rounding.js";
 
 const SHORT_SIDE = 512; // pixels of the network's input
 const LONGEST = 4; // times that, at most
