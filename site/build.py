@@ -172,13 +172,16 @@ def in_parts(model, path: Path, weights: dict[tuple[str, bytes], str]) -> list[s
     import onnx
 
     own, others, mine = onnx.ModelProto(), [], f"{path.name}.weights.gz"
-    for tensor in model.graph.initializer:
+    named = [tensor for tensor in model.graph.initializer if tensor.name.startswith("network.")]  # others have names of this export alone
+    rest = [tensor for tensor in model.graph.initializer if not tensor.name.startswith("network.")]
+    for tensor in named:
         file = weights.setdefault((tensor.name, tensor.SerializeToString()), mine)
         if file == mine:
             own.graph.initializer.append(tensor)
         elif file not in others:
             others.append(file)
     del model.graph.initializer[:]
+    model.graph.initializer.extend(rest)
     write_packed(path.with_name(mine), own.SerializeToString())
     write_packed(path.with_name(f"{path.name}.gz"), model.SerializeToString())
     return [*others, mine, f"{path.name}.gz"]

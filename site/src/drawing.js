@@ -54,7 +54,9 @@ export function drawing(engine, models) {
   told();
 
   /** How many images: one of each class, or ten. */
-  const count = () => (label.value === "" ? Math.max(about().classes.length, 1) : 10);
+  function count() {
+    return label.value === "" ? Math.max(about().classes.length, 1) : 10;
+  }
 
   /** The command that draws the same. */
   function told() {

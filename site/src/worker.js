@@ -14,6 +14,7 @@ const WORKS = {
   async start({ bytes }) {
     ort.env.wasm.numThreads = 1; // more need headers that few servers of static files send
     ort.env.wasm.wasmBinary = bytes;
+    ort.env.logLevel = "error";
   },
 
   async open({ name, bytes }) {
