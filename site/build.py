@@ -24,6 +24,7 @@ sys.path.append(str(ROOT / "notebooks" / "tools"))
 MOST_BYTES = 25e6
 RUNTIME = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 RUNTIME_SHA256 = "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
+EXAMPLE = 5  # seed of the drawn garment
 ENTRIES = ("play", "points", "points_worker", "retouch", "search", "worker")
 PAGES = {  # title in the navigation, of the window, description, whether models are told to its script
     "index": (
@@ -60,6 +61,7 @@ def build(out: Path, repository: str) -> None:
     write_packed(out / f"{RUNTIME.name}.gz", checked(RUNTIME, RUNTIME_SHA256))
     models = export_models(out)
     shutil.copytree(ROOT / ".github" / "images", out / "images")
+    write_example(out / "images" / "garment.jpg")
     shutil.copy(SITE / "style.css", out)
     chapters = export_course(course.notebooks(), out / "course", navigation("course", "../"), repository)
     said = facts(models, chapters, repository)
@@ -136,14 +138,27 @@ def export_model(out: Path, recipe, model, control, weights: dict) -> dict:
     row |= {"megabytes": round(sum((out / file).stat().st_size for file in files) / 1e6, 1)}
     config, task = model.config, model.config.task
     if config.retouches:
-        if task.form != "resshift" or config.network.multiple != 16:
+        if task.form != "resshift":
             sys.exit(f"{recipe.name} retouches as site/src/restoration.js doesn't; write that first")
-        return {**row, "kappa": task.kappa}
+        return {**row, "around": around(model.config)}
     if task.prediction not in ("eps", "x0", "v", "flow") or task.zero_terminal_snr:
         sys.exit(f"{recipe.name} predicts {task.prediction}, which site/src/samplers.js doesn't know")
     row |= {"size": config.network.image_size, "channels": config.network.channels, "clip": config.in_unit_range}
     row |= {"prediction": task.prediction, "schedule": task.schedule, "timesteps": task.timesteps}
     return row | {"classes": model.classes if config.network.classes else [], "hint": control.hint_channels if control else None}
+
+
+def around(config) -> dict:
+    """What Python fixes around a network that retouches, for site/src/restoration.js and company.js."""
+    from ddpm_utils.data.images import LUMINANCE
+    from ddpm_utils.restoration import company, formulations, full_resolution
+    from ddpm_utils.restoration.settings import SHORT_SIDE
+
+    fixed = {name.lower(): getattr(company, name) for name in ("NEAR", "LIKE", "LEAST", "MOST", "RAMP", "BAND", "AROUND", "EVEN")}
+    fixed |= {"luminance": LUMINANCE, "residual_scale": formulations.RESIDUAL_SCALE, "gate": formulations.GATE}
+    fixed |= {"short_side": SHORT_SIDE, "longest": full_resolution.LONGEST, "faint": full_resolution.FAINT}
+    eta = formulations.shift_fractions(config.task.timesteps, config.task.kappa)[-1].item()
+    return fixed | {"kappa": config.task.kappa, "eta": eta, "multiple": config.network.multiple}
 
 
 def with_half_weights(model):
@@ -185,6 +200,15 @@ def in_parts(model, path: Path, weights: dict[tuple[str, bytes], str]) -> list[s
     write_packed(path.with_name(mine), own.SerializeToString())
     write_packed(path.with_name(f"{path.name}.gz"), model.SerializeToString())
     return [*others, mine, f"{path.name}.gz"]
+
+
+def write_example(path: Path) -> None:
+    """A drawn garment with wrinkles, to try the retouching page with."""
+    from PIL import Image
+
+    from ddpm_utils.data.synthetic.wrinkles import wrinkle_pair
+
+    Image.fromarray(wrinkle_pair(768, EXAMPLE, "figure").source).save(path, quality=92)
 
 
 # --- pages ---

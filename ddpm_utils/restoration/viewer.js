@@ -7,15 +7,15 @@
  * Inside a page it is the text of a script of type "module", with such a call behind it. It lies in the package, so that pages can be written
  * by an installed one; the site bundles it from here.
  *
- * Pictures are addresses (data: too), images, canvases or ImageBitmaps. `after` and `map` are stretched over `before`, so that a map may be
- * small; it is drawn over the right side while "Show changes" is pressed, opaque where something changed. Colours follow the page's
- * variables --paper, --ink, --line and --accent where it has them.
+ * Pictures are addresses (data: too), images, canvases or ImageBitmaps. `after`, `map` and `overlay` are stretched over `before`, so that they
+ * may be small. The map is drawn over the right side while "Show changes" is pressed, opaque where something changed; an overlay always, over
+ * both. Colours follow the page's variables --paper, --ink, --line and --accent where it has them.
  *
  * Keyboard, with the picture in focus: arrows move it (with Shift: the divider), + and - zoom, 0 fits it, 1 shows a pixel as a pixel.
  */
 
 /** @typedef {HTMLImageElement | HTMLCanvasElement | ImageBitmap | OffscreenCanvas} Picture */
-/** @typedef {{before: Picture | string, after: Picture | string, map?: Picture | string | null, name?: string}} Pictures */
+/** @typedef {{before: Picture | string, after: Picture | string, map?: Picture | string | null, overlay?: Picture | null, name?: string}} Pictures */
 /**
  * What a page may do with a viewer. paint: called while a pointer draws on the picture, in pixels of `before`, with the width of one
  * pixel of the screen in them; null lets a pointer move the picture again.
@@ -68,8 +68,8 @@ export function viewer(element, pictures) {
   const zoomed = /** @type {HTMLOutputElement} */ (element.querySelector("output"));
   const mapButton = /** @type {HTMLButtonElement} */ (element.querySelector("[data-do=map]"));
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  /** @type {{before: Picture | null, after: Picture | null, map: Picture | null}} */
-  const seen = { before: null, after: null, map: null };
+  /** @type {{before: Picture | null, after: Picture | null, map: Picture | null, overlay: Picture | null}} */
+  const seen = { before: null, after: null, map: null, overlay: null };
   /** @type {Viewer} */
   const view = { show, redraw, paint: null };
   // The picture's pixel in the middle of the canvas, and pixels of the screen for each of its pixels. fitted: as large as fits, always.
@@ -86,7 +86,7 @@ export function viewer(element, pictures) {
       canvas.setAttribute("aria-label", `${what}, before and after. Arrows move it, plus and minus zoom, 0 fits it, 1 shows its pixels.`);
       divider.setAttribute("aria-label", "Divider: before is to its left, after to its right");
     }
-    for (const name of /** @type {const} */ (["before", "after", "map"])) {
+    for (const name of /** @type {const} */ (["before", "after", "map", "overlay"])) {
       const picture = given[name];
       if (picture !== undefined) seen[name] = typeof picture === "string" ? await loaded(picture) : picture;
     }
@@ -104,7 +104,7 @@ export function viewer(element, pictures) {
   }
 
   function draw() {
-    const { before, after, map } = seen;
+    const { before, after, map, overlay } = seen;
     const dots = devicePixelRatio;
     const [width, height] = [Math.round(canvas.clientWidth * dots), Math.round(canvas.clientHeight * dots)];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -128,6 +128,7 @@ export function viewer(element, pictures) {
       context.drawImage(map, left, top, size.width * at.scale, size.height * at.scale);
     }
     context.restore();
+    if (overlay) context.drawImage(overlay, left, top, size.width * at.scale, size.height * at.scale);
     knob(cut, height, dots);
     canvas.style.touchAction = at.fitted && !view.paint ? "pan-y" : "none"; // a phone must still be able to scroll past
     canvas.classList.toggle("paints", view.paint !== null);

@@ -5,29 +5,28 @@
 
 import { halfEven } from "./rounding.js";
 
-const NEAR = 128;
-const LIKE = [12, 10, 10];
-const [LEAST, MOST, RAMP] = [0.14, 0.65, 0.4];
-const BAND = [0.8, 6.0];
-const AROUND = 24;
-const EVEN = 0.05;
-export const LUMINANCE = [0.299, 0.587, 0.114];
+/**
+ * What Python's company.py and full_resolution.py fix, which the build tells the page.
+ * @typedef {{near: number, like: number[], least: number, most: number, ramp: number, band: number[], around: number, even: number,
+ *   luminance: number[]}} Fixed
+ */
 
 /**
  * How much each pixel's wrinkles have others of their kind, in [0, 1]: the mean of the mask over a bilateral grid of place and colour.
  * @param {Float32Array} mask (height, width) in [0, 1]
  * @param {Uint8ClampedArray} rgb (height, width, 3)
  * @param {number} width @param {number} height
+ * @param {Fixed} fixed
  * @returns {Float32Array} (height, width)
  */
-export function company(mask, rgb, width, height) {
+export function company(mask, rgb, width, height, fixed) {
   const n = width * height;
   const points = [0, 1, 2, 3, 4].map(() => new Float64Array(n)); // row, column, L, a, b in cells of the grid
   for (let i = 0; i < n; i++) {
-    points[0][i] = Math.floor(i / width) / NEAR;
-    points[1][i] = (i % width) / NEAR;
+    points[0][i] = Math.floor(i / width) / fixed.near;
+    points[1][i] = (i % width) / fixed.near;
     const lab = toLab(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
-    for (let k = 0; k < 3; k++) points[2 + k][i] = lab[k] / LIKE[k];
+    for (let k = 0; k < 3; k++) points[2 + k][i] = lab[k] / fixed.like[k];
   }
   const shape = points.map((axis) => {
     let [low, high] = [Infinity, -Infinity];
@@ -53,8 +52,8 @@ export function company(mask, rgb, width, height) {
     const [sum, count] = between([sums, counts], point, shape, strides);
     mean[i] = Math.fround(sum) / Math.max(Math.fround(count), 1e-6);
   }
-  const least = Math.max(LEAST, MOST * quantile(mean, 0.99));
-  return mean.map((value) => Math.max(0, Math.min(1, (value / least - 1) / RAMP)));
+  const least = Math.max(fixed.least, fixed.most * quantile(mean, 0.99));
+  return mean.map((value) => Math.max(0, Math.min(1, (value / least - 1) / fixed.ramp)));
 }
 
 /** sRGB levels in CIELAB, D65. @param {number} red @param {number} green @param {number} blue */
@@ -130,22 +129,23 @@ function quantile(values, share) {
  * @param {Uint8ClampedArray} rgb (height, width, 3)
  * @param {Float32Array} gate (height, width)
  * @param {number} width @param {number} height
+ * @param {Fixed} fixed
  * @returns {Float32Array} (3, height, width)
  */
-export function inTheColoursOfShading(residual, rgb, gate, width, height) {
+export function inTheColoursOfShading(residual, rgb, gate, width, height, fixed) {
   const n = width * height;
-  const [red, green, blue] = LUMINANCE;
+  const [red, green, blue] = fixed.luminance;
   const blurred = (/** @type {Float32Array} */ field, /** @type {number} */ sigma) => gaussian(field, width, height, sigma);
   const band = (/** @type {Float32Array} */ field) => {
-    const coarse = blurred(field, BAND[1]);
-    return blurred(field, BAND[0]).map((value, i) => value - coarse[i]);
+    const coarse = blurred(field, fixed.band[1]);
+    return blurred(field, fixed.band[0]).map((value, i) => value - coarse[i]);
   };
   const weights = gate.map((value) => value + 1e-4);
-  const even = (EVEN * weights.reduce((a, b) => a + b, 0)) / n;
+  const even = (fixed.even * weights.reduce((a, b) => a + b, 0)) / n;
   const light = band(Float32Array.from({ length: n }, (_, i) => red * rgb[3 * i] + green * rgb[3 * i + 1] + blue * rgb[3 * i + 2]));
   const power = blurred(
     light.map((value, i) => weights[i] * value ** 2),
-    AROUND,
+    fixed.around,
   );
   const luminance = light.map((_, i) => red * residual[i] + green * residual[n + i] + blue * residual[2 * n + i]);
   const out = new Float32Array(3 * n);
@@ -153,7 +153,7 @@ export function inTheColoursOfShading(residual, rgb, gate, width, height) {
     const own = band(Float32Array.from({ length: n }, (_, i) => rgb[3 * i + channel]));
     const joint = blurred(
       own.map((value, i) => weights[i] * light[i] * value),
-      AROUND,
+      fixed.around,
     );
     for (let i = 0; i < n; i++) {
       out[channel * n + i] = Math.max(0, Math.min(4, (joint[i] + even) / (power[i] + even))) * luminance[i];

@@ -27,10 +27,10 @@ const WORKS = {
   },
 
   /** What a network would change in a photograph, which is kept for `apply`. */
-  async look({ name, kappa, rgba, width, height }) {
+  async look({ name, around, rgba, width, height }) {
     const started = performance.now();
     const photograph = { rgba, width, height };
-    const change = await predictChange(photograph, (x, source, wide, high) => retoucher(name, x, source, wide, high), kappa);
+    const change = await predictChange(photograph, (x, source, wide, high) => retoucher(name, x, source, wide, high), around);
     photographed = { photograph, change };
     return { mask: change.mask, width: change.width, height: change.height, milliseconds: performance.now() - started };
   },
