@@ -31,13 +31,13 @@ export function workingSize(width, height, shortSide) {
  */
 export function refusal(width, height, around) {
   const [short, long] = [Math.min(width, height), Math.max(width, height)];
-  if (short < 16) return `This picture has ${width} × ${height} pixels; at least 16 are needed on each side.`;
+  if (short < 16) return `it has ${width} × ${height} pixels; at least 16 are needed on each side.`;
   if (width * height > LARGEST) {
     const megapixels = Math.round((width * height) / 1e6);
-    return `This photograph has ${megapixels} megapixels, a browser can hold about 30; shrink it, or use the command below on your computer.`;
+    return `it has ${megapixels} megapixels, a browser can hold about 30; shrink it, or use the command on your computer.`;
   }
   if (long > around.longest * short)
-    return `This panorama is longer than ${around.longest} times its height; use the command below on your computer, which works in tiles.`;
+    return `a panorama longer than ${around.longest} times its height; use the command on your computer, which works in tiles.`;
   return "";
 }
 

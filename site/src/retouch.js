@@ -40,7 +40,7 @@ async function open(file, name) {
     say(`Reading ${name} …`);
     const before = await read(file);
     if (typeof before === "string") {
-      if (mine === opening) say(before);
+      if (mine === opening) say(`${name}: ${before}`);
       return;
     }
     say(`Loading the model (${about.megabytes} MB) …`);
