@@ -82,11 +82,13 @@ def build(out: Path, repository: str) -> None:
 
 
 def bundle(out: Path) -> None:
-    """Each page's script and each worker's, with all that it imports."""
+    """Each page's script and each worker's, with all that it imports, as plain scripts."""
     node = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ['PATH']}"}  # where requirements.txt put it
     entries = [f"src/{name}.js" for name in ENTRIES]
-    flags = ["--bundle", "--minify", "--format=esm", "--target=es2022", f"--outdir={out}", "--log-level=warning"]
+    flags = ["--bundle", "--minify", "--format=iife", "--target=es2022", f"--outdir={out}", "--log-level=warning"]
+    # plain, as a page from a disk may start no module as a worker; the runtime asks where it lies, and needs no answer
+    flags.append('--define:import.meta.url=""')
     subprocess.run(["node_modules/.bin/esbuild", *entries, *flags], cwd=SITE, env=environment, check=True)
 
 

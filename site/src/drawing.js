@@ -58,18 +58,29 @@ export function drawing(engine, models) {
     return label.value === "" ? Math.max(about().classes.length, 1) : 10;
   }
 
-  /** The command that draws the same. */
+  /** The command that draws the same, and before anything is drawn the noise that it would begin with. */
   function told() {
+    const { channels, size } = about();
+    const value = seeded();
+    if (!film.length && value !== null) {
+      paintImages(left, new Generator(value).normals(count() * channels * size ** 2), channels, size, Math.min(COLUMNS, count()));
+    }
     const which = label.value === "" ? "" : ` --label ${label.value}`;
     const how = `--sampler ${sampler.value} --steps ${steps.value} --guidance ${guidance.value} --seed ${Number(seed.value)}`;
     element("draw-command", HTMLElement).textContent =
       `python -m ddpm_utils sample ${choice.value} --n ${count()}${which} ${how} --device cpu --out ${choice.value}.png`;
   }
 
+  /** The seed, or null for what is none. */
+  function seeded() {
+    const value = Number(seed.value);
+    return seed.value !== "" && Number.isInteger(value) && value >= 0 && value <= LARGEST_SEED ? value : null;
+  }
+
   async function draw() {
     const mine = ++run;
-    const value = Number(seed.value);
-    if (!Number.isInteger(value) || value < 0 || value > LARGEST_SEED || seed.value === "") {
+    const value = seeded();
+    if (value === null) {
       status.textContent = `The seed must be a whole number from 0 to ${LARGEST_SEED}.`;
       return;
     }

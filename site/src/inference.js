@@ -40,7 +40,7 @@ export class Engine {
   constructor(script) {
     const inside = document.getElementById(`file:${script}`);
     const address = inside ? URL.createObjectURL(new Blob([fromBase64(inside.textContent ?? "")], { type: "text/javascript" })) : script;
-    this.worker = new Worker(address, { type: "module" });
+    this.worker = new Worker(address);
     /** @type {Map<number, {resolve: (value: any) => void, reject: (reason: Error) => void}>} */
     this.waiting = new Map();
     this.asked = 0;
@@ -50,8 +50,10 @@ export class Engine {
       if (error) question?.reject(new Error(error));
       else question?.resolve(answer);
     };
+    this.broken = /** @type {Error | null} */ (null);
     this.worker.onerror = (event) => {
-      for (const { reject } of this.waiting.values()) reject(new Error(event.message || `${script} could not be started`));
+      this.broken = new Error(event.message || `${script} could not be started`);
+      for (const { reject } of this.waiting.values()) reject(this.broken);
       this.waiting.clear();
     };
     this.runtime = /** @type {Promise<void> | null} */ (null);
@@ -68,6 +70,7 @@ export class Engine {
    */
   ask(work, given = {}, transfer = []) {
     const id = ++this.asked;
+    if (this.broken) return Promise.reject(this.broken);
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
       this.worker.postMessage({ id, work, given }, transfer);

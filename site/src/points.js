@@ -16,7 +16,7 @@ const [data, learned, right, samples, losses] = ["data", "learned", "right", "sa
   element(`points-${name}`, HTMLCanvasElement),
 );
 const eps = new Generator(1).normals(2 * N);
-const worker = new Worker("points_worker.js", { type: "module" });
+const worker = new Worker("points_worker.js");
 let points = pointsOf("spiral", N, 0);
 /** @type {number[]} */
 let curve = [];
@@ -107,9 +107,8 @@ worker.onmessage = ({ data: report }) => {
   if (report.loss) curve.push(report.loss);
   ({ runs } = report);
   button.textContent = runs ? "Pause" : curve.length ? "Go on" : "Train";
-  status.textContent = report.step
-    ? `${report.step} steps, loss ${report.loss ? report.loss.toFixed(3) : "as before"}`
-    : "Not trained yet: its arrows say nothing.";
+  const loss = curve.at(-1);
+  status.textContent = loss ? `${report.step} steps, loss ${loss.toFixed(3)}` : "Not trained yet: its arrows say nothing.";
   document.body.dataset.step = String(report.step);
   drawAll();
 };
