@@ -214,6 +214,7 @@ def test_strokes_keep_pixels_as_they_were_and_are_undone(visit, photograph):
     said = page.locator("#photo-status").inner_text()
     page.get_by_role("button", name="leave this alone").click()
     page.locator("#photo-size").evaluate("e => { e.value = 80; e.dispatchEvent(new Event('input')); }")
+    page.locator("#photo-viewer canvas").evaluate("e => e.scrollIntoView({ block: 'center' })")
     box = page.locator("#photo-viewer canvas").bounding_box()
     for row in range(20):
         y = box["y"] + box["height"] * (row + 0.5) / 20
