@@ -12,7 +12,8 @@ import nbformat
 from bs4 import BeautifulSoup
 from PIL import Image
 
-STYLE = """<style>
+STYLE = """<link rel="icon" href="data:,">
+<style>
 :root { color-scheme: light; }
 .site-nav, .site-ways { max-width: 84em; margin: auto; padding: .8em 15px; display: flex; flex-wrap: wrap; gap: .2em 1.4em;
   font: 16px/1.6 system-ui, sans-serif; }

@@ -27,7 +27,7 @@
  */
 
 const STYLE = `
-.viewer { display: grid; gap: .5rem; color: var(--ink, #222); font: inherit; }
+.viewer { display: grid; grid-template-columns: minmax(0, 1fr); gap: .5rem; color: var(--ink, #222); font: inherit; }
 .viewer canvas { display: block; width: 100%; height: min(70vh, 46rem); border-radius: .5rem; background: var(--line, #ddd); cursor: grab; }
 .viewer canvas.paints { cursor: crosshair; touch-action: none; }
 .viewer canvas:focus-visible { outline: 3px solid var(--accent, #06c); outline-offset: 2px; }
