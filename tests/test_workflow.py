@@ -1,4 +1,4 @@
-"""The workflow for forks: each of its steps is a target of the Makefile, on each Python that pyproject.toml allows."""
+"""The workflows for forks: each of their steps is a target of the Makefile, the checks on each Python that pyproject.toml allows."""
 
 import re
 import tomllib
@@ -23,3 +23,10 @@ def test_every_step_is_a_target_of_the_makefile():
 def test_it_runs_on_each_supported_python():
     least, most = re.findall(r"3\.(\d+)", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"])
     assert re.findall(r'"3\.(\d+)"', WORKFLOW) == [str(minor) for minor in range(int(least), int(most))]
+
+
+def test_the_site_is_published_as_make_builds_it():
+    pages = (ROOT / ".github" / "workflows" / "pages.yml").read_text()
+    assert re.findall(r"^ +- run: (.*)$", pages, re.M) == ['make site PYTHON=python REPO="$GITHUB_REPOSITORY"']
+    assert re.findall(r"^ +path: (.*)$", pages, re.M) == ["build/site"]
+    assert re.search(r"^site:", (ROOT / "Makefile").read_text(), re.M)

@@ -76,11 +76,17 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
     check_settings(model, settings)
     device = next(model.network.parameters()).device
 
-    def predict(source: Tensor) -> Change:  # (1, 3, h, w) in [-1, 1]
+    def answer(source: Tensor) -> Tensor:  # (1, 3, h, w) in [-1, 1] -> (5, h, w)
         restored = restore(model, source.to(device), settings.steps, settings.samples, settings.seed)
-        change = Change(*(field[0].float().cpu() for field in restored))
-        check_finite(torch.cat(change))
-        return change
+        said = torch.cat([field[0].float().cpu() for field in restored])
+        check_finite(said)
+        return said
+
+    def predict(source: Tensor) -> Change:
+        said = answer(source)
+        if not settings.raw:  # what it says of the mirror image is as true, and errs elsewhere
+            said = (said + answer(source.flip(-1)).flip(-1)) / 2
+        return Change(*said.split([3, 1, 1]))
 
     size = working_size(*image.shape[:2], settings.short_side)
     small = shrink(image, *size)  # (1, 3, h, w)
