@@ -23,6 +23,7 @@ COMMANDS = (
     "prepare-pairs",
     "fold-pairs",
     "retouch",
+    "adapt",
     "evaluate",
     "metrics",
     "ema",
