@@ -127,7 +127,9 @@ def test_the_page_draws_what_its_command_draws(visit, tmp_path, model, sampler, 
         differs.append(np.abs(part.astype(int) - image).ravel())
     differs = np.concatenate(differs)
     assert differs.max() <= 1
-    assert (differs > 0).mean() <= (0 if (model, sampler) == ("digits", "ddim") else 1e-3)  # a value in a thousand lies at a border of levels
+    assert (differs > 0).mean() <= (
+        0 if (model, sampler) == ("digits", "ddim") else 1e-3
+    )  # a value in a thousand lies at a border of levels
 
 
 def test_the_steps_can_be_gone_back_through_and_a_later_run_needs_no_network(visit, screenshot):
