@@ -7,17 +7,27 @@ COLAB := .venv-colab
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint bench kaggle-record notebooks-record retouch-record guidance-record control-record quality-record lab notebooks html badges equations clean
+.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record quality-record lab notebooks html site badges equations clean
 
-# Installed once; again when the requirements change.
-$(VENV)/installed: requirements.txt pyproject.toml
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+
+# The package with what training and sampling need, in the versions of requirements.txt. Linux's usual torch brings 2 GB for NVIDIA's GPUs along.
+$(VENV)/package: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d; try make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+		$(PIP) --no-deps --retries 0 --timeout 10 --index-url $(CPU_WHEELS) --constraint requirements.txt torch torchvision 2>/dev/null || \
+		echo "$(CPU_WHEELS) has no torch for this machine, or can't be reached; the usual one is taken"; fi
+	$(PIP) --constraint requirements.txt --editable .
 	touch $@
 
-demo: $(VENV)/installed
+# Everything: notebooks, tests, the linter. Installed once; again when the requirements change.
+$(VENV)/installed: $(VENV)/package
+	$(PIP) --requirement requirements.txt
+	touch $@
+
+demo: $(VENV)/package
 	rm -rf out/demo
 	@started=$$(date +%s); \
 	$(BIN)/python -m ddpm_utils train --data-path mnist5k --out out/demo --device cpu --prediction v --epochs 10 --batch-size 64 \
@@ -48,11 +58,11 @@ $(COLAB)/installed: $(VENV)/installed Makefile
 	$(COLAB)/bin/python -c "import ipywidgets, IPython, ipykernel, torch; assert (ipywidgets.__version__, IPython.__version__, ipykernel.__version__) == ('7.7.1', '7.34.0', '6.17.1')"
 	touch $@
 
-# The notebooks as readers see them: JupyterLab with live sliders, and the exported pages without a network. Pictures in build/screenshots.
-test-browser: $(VENV)/installed
+# What readers see: the notebooks in JupyterLab with live sliders, the exported pages without a network, the site. Pictures in build/screenshots.
+test-browser: $(VENV)/installed site
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 		echo "make test-browser needs Chromium: install it (on Debian: apt-get install chromium), then run this again." >&2; exit 1
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py tests/browser/site_checks.py
 
 # Put each known mistake into a copy of the code and see that a test notices; writes tests/records/mutants.md.
 mutants: $(VENV)/installed
@@ -67,6 +77,15 @@ notebooks: $(VENV)/installed
 
 html: $(VENV)/installed
 	$(BIN)/python notebooks/tools/course.py html
+
+# Pages that run the models in the reader's browser, with the course: build/site for any server, build/play.html for a disk. REPO=owner/name: its links.
+NPM := cd site && PATH="$(abspath $(BIN)):$$PATH" npm
+site: $(VENV)/installed site/node_modules/installed
+	$(BIN)/python site/build.py --repository "$(REPO)"
+
+site/node_modules/installed: site/package.json site/package-lock.json $(VENV)/installed
+	$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 # The address of the repository, which badges, links and set-up cells name: make badges REPO=owner/name
 badges: $(VENV)/installed
@@ -122,8 +141,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Types, lint and format of the site's scripts.
+lint-site: $(VENV)/installed site/node_modules/installed
+	$(NPM) run --silent lint
+
 bench: $(VENV)/installed
 	$(BIN)/python tests/bench.py
 
 clean:
-	rm -rf $(VENV) $(COLAB) out build *.egg-info
+	rm -rf $(VENV) $(COLAB) out build site/node_modules *.egg-info

@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpm_utils.choices import LOSSES, PREDICTIONS, WEIGHTINGS
+from ddpm_utils.choices import LOSSES, PREDICTIONS, VARIANCES, WEIGHTINGS
 from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 
-VARIANCES = ("small", "large")
 DISTANCES: dict[str, Callable[..., Tensor]] = dict(zip(LOSSES, (F.mse_loss, F.l1_loss, F.huber_loss), strict=True))
 
 
 def at(constants: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
     """constants[t] in the dtype and on the device of `like`, shaped to multiply it: () or (B, 1, 1, 1)."""
-    values = constants.to(device=like.device, dtype=like.dtype)[t]
+    # not blocking: a GPU that is waited for here would stand still several times in each training step
+    values = constants.to(device=like.device, dtype=like.dtype, non_blocking=like.is_cuda)[t]
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values
 
 
