@@ -55,7 +55,7 @@ def claims(chapter: str) -> list[str]:
 
 def page() -> str:
     """The record as Markdown. Raises ValueError if a chapter shows more or fewer mistakes than were tried."""
-    lines = ["# Every mistake of the course, made once", "", *INTRODUCTION]
+    lines = ["# Every mistake of the course, made once", "", *INTRODUCTION, ""]
     said = seen()
     for chapter, rows in itertools.groupby(mistakes(), lambda mistake: mistake.chapter):
         lines += [f"## Chapter {chapter}", ""]

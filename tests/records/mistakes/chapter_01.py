@@ -40,7 +40,7 @@ def mixed(signal: Tensor, spread: Tensor, shift: Tensor | float = 0.0):
 
 
 def root_too_many() -> Seen:
-    return compared(train("root_too_many", corrupt=mixed(ALPHA_BAR.sqrt(), (1 - ALPHA_BAR) ** 0.25)).network)
+    return compared(train("one_root_too_many", corrupt=mixed(ALPHA_BAR.sqrt(), (1 - ALPHA_BAR) ** 0.25)).network)
 
 
 def product_to_T() -> Seen:
@@ -140,7 +140,7 @@ def naive_softmax() -> Seen:
 
 MISTAKES = [
     Mistake("single_step", "00", "One step instead of many", single_step),
-    Mistake("root_too_many", "01", "A root too many", root_too_many),
+    Mistake("one_root_too_many", "01", "A root too many", root_too_many),
     Mistake("product_to_T", "01", "A product that doesn't stop", product_to_T),
     Mistake("betas_of_1000_in_300", "01", "Ho's betas at T = 300", betas_of_1000_in_300),
     Mistake("noisy_last_step", "01", "alpha_bar of t in the place of t - 1", noisy_last_step),

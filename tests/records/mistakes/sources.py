@@ -14,7 +14,7 @@ CONTROLNET_AUX = (
 )
 MET = "met in public code whose address was not kept"
 SOURCES = {
-    "root_too_many": f"[the formula of q(x_t given x_0) in Hugging Face's course]({HF_COURSE})",
+    "one_root_too_many": f"[the formula of q(x_t given x_0) in Hugging Face's course]({HF_COURSE})",
     "product_to_T": f"[the line below that formula]({HF_COURSE}); the code of that course takes its schedule from a library, which is right",
     "betas_of_1000_in_300": f"[The Annotated Diffusion Model, `linear_beta_schedule` with `timesteps = 200`]({ANNOTATED})",
     "noisy_last_step": f"[labml, `p_sample`: variance beta, and noise at every step, the last one too]({LABML})",
