@@ -12,7 +12,9 @@ from torch import Tensor
 from ddpm_utils.data.images import to_float
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.image_metrics import psnr, psnr_in
+from ddpm_utils.generate import generate, start_noise
 from ddpm_utils.ideal import dataset_denoiser, gaussian_denoiser
+from ddpm_utils.models import load_model, shipped
 from ddpm_utils.sampling import ddim, ddpm, timesteps
 from ddpm_utils.schedules import NoiseSchedule
 
@@ -154,6 +156,19 @@ def half_the_noise() -> Seen:
     return Seen(f"data of variance {0.06 * ab + 1 - ab:.4f} at that level: right noise {variances[0]:.4f}, half of it {variances[1]:.4f}")
 
 
+def straight_between_noises() -> Seen:
+    model = load_model(shipped("digits"))
+    a, b = (start_noise(model.config, 100, seed) for seed in (0, 1))
+    line, rows = (a + b) / 2, {}
+    for name, x_T in {"circle": line * 2**0.5, "straight": line}.items():  # two random noises are at right angles, all but exactly
+        *_, last = generate(model.network, model.config, x_T, LABELS, "ddim", 12)
+        rows[name] = last.x
+    words = [f"{name}: {read(x)} of 100 read as asked, ink {(x > 0).float().mean():.1%}" for name, x in rows.items()]
+    return Seen(
+        f"the middle between two noises, a hundred times, by the shipped digits in 12 steps of DDIM; {'; '.join(words)}", beside(rows)
+    )
+
+
 MISTAKES = [
     Mistake("noise_at_the_end", "05", "Noise after the last step", noise_at_the_end),
     Mistake("one_turn_too_few", "05", "One turn too few", one_turn_too_few),
@@ -166,4 +181,5 @@ MISTAKES = [
     Mistake("blackened", "06", "PSNR of blackened images", blackened),
     Mistake("no_gate", "06", "A retoucher without its gate", no_gate),
     Mistake("half_the_noise", "09", "Langevin with half the noise", half_the_noise),
+    Mistake("straight_between_noises", "09", "A straight line between two noises", straight_between_noises),
 ]
