@@ -19,6 +19,7 @@ COMMANDS = (
     "train",
     "train-classifier",
     "train-control",
+    "watch",
     "sample",
     "prepare-pairs",
     "fold-pairs",

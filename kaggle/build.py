@@ -267,7 +267,10 @@ def owner_of(args: argparse.Namespace) -> str:
         return args.owner
     from client import account_of
 
-    return account_of()[1]
+    try:
+        return account_of()[1]
+    except InputError as error:  # nothing is sent, so a name is enough
+        raise InputError(f"{error}, or say whose it will be: --owner NAME") from error
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ WIDTHS = (1, 2, 2)  # multipliers, as many as the grid can be halved
 ATTENTION = 8  # from this resolution on
 BATCH = 32
 WARMUP, WARMUP_SHARE = 200, 20  # the learning rate rises over so many steps, and over at most 1/20 of a run
-# images to be trained on, counting repeats, before samples look like the data, by channels: digits and the like, photographs
-ENOUGH = {1: 50_000, 3: 400_000}
+# images to be trained on, counting repeats, before samples look like the data, by channels: digits (as `make demo` shows) and photographs
+ENOUGH = {1: 45_000, 3: 400_000}
 
 
 def preset(size: int, images: int, *, epochs: int | None = None, batch_size: int | None = None, patch: int | None = None) -> dict[str, Any]:

@@ -165,9 +165,11 @@ def main() -> None:
     if arguments.command == "run":
         run(arguments.paths)
     elif arguments.command == "html":
+        from api_pages import export_api
         from pages import export
 
         export(notebooks(), ROOT / "build" / "html")
+        export_api(notebooks(), ROOT / "build" / "html" / "api")
     elif arguments.command == "badges":
         badges(arguments.repository)
     else:

@@ -72,7 +72,8 @@ def export(paths: list[Path], target: Path) -> None:
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<title>Denoising diffusion, chapter by chapter</title>"
         '<body style="font-family:sans-serif;max-width:40em;margin:2em auto;padding:0 1em;line-height:1.6">'
-        f"<h1>Denoising diffusion, chapter by chapter</h1><ol style='list-style:none;padding:0'>{''.join(entries)}</ol></body></html>"
+        f"<h1>Denoising diffusion, chapter by chapter</h1><ol style='list-style:none;padding:0'>{''.join(entries)}</ol>"
+        '<p><a href="api/index.html">The package, function by function</a></p></body></html>'
     )
     print(f"{len(entries)} pages; open {target / 'index.html'}")
 

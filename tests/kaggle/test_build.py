@@ -111,6 +111,20 @@ def test_the_owner_is_the_account_of_the_credentials_where_none_is_given(start, 
     assert f"kaggle kernels push -p {tmp_path / 'built'}" in capsys.readouterr().out
 
 
+def test_without_credentials_a_name_is_enough_to_build(start, tmp_path, monkeypatch, capsys):
+    start()
+
+    def refused():
+        raise InputError("there are no credentials")
+
+    monkeypatch.setattr(sys.modules["client"], "account_of", refused)
+    arguments = ["ddpm-cars", "--out", str(tmp_path / "built")]
+    assert build.main(arguments) == 2
+    advice = capsys.readouterr().err.partition("or say whose it will be: ")[2].split()
+    assert build.main([*arguments, *advice]) == 0
+    assert json.loads((tmp_path / "built" / "kernel-metadata.json").read_text())["id"] == "NAME/ddpm-cars"
+
+
 def test_a_kernel_that_is_too_large_for_kaggle_is_not_built(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "SOURCE_BYTES", 1000)
     with pytest.raises(InputError, match=r"the kernel has [\d,]+ bytes; Kaggle takes fewer than 1,000"):

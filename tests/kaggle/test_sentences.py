@@ -44,6 +44,7 @@ WALKED = {  # words of a sentence: the test that meets it
     "isn't ready yet; run the same command again": "test_a_data_set_that_is_not_ready_in_time_is_told",
     "no address yet to fetch it from; ": "test_without_an_address_the_set_up_cell_says_how_to_go_on",
     "on Kaggle switch Internet on in the notebook's": "test_without_internet_the_set_up_cell_says_what_git_said_and_how_to_go_on",
+    "or say whose it will be: --owner": "test_without_credentials_a_name_is_enough_to_build",
 }
 UNWALKED = {  # words of a sentence: why no test meets it
     "there are no credentials for Kaggle; see above": "it takes the client's own explanation, and another process",
