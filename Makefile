@@ -8,7 +8,7 @@ BENCH := .venv-bench
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint bench kaggle-record notebooks-record retouch-record guidance-record control-record quality-record lab notebooks html badges equations clean
+.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record quality-record lab notebooks html site badges equations clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
@@ -59,11 +59,11 @@ $(COLAB)/installed: $(VENV)/installed Makefile
 	$(COLAB)/bin/python -c "import ipywidgets, IPython, ipykernel, torch; assert (ipywidgets.__version__, IPython.__version__, ipykernel.__version__) == ('7.7.1', '7.34.0', '6.17.1')"
 	touch $@
 
-# The notebooks as readers see them: JupyterLab with live sliders, and the exported pages without a network. Pictures in build/screenshots.
-test-browser: $(VENV)/installed
+# What readers see: the notebooks in JupyterLab with live sliders, the exported pages without a network, the site. Pictures in build/screenshots.
+test-browser: $(VENV)/installed site
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 		echo "make test-browser needs Chromium: install it (on Debian: apt-get install chromium), then run this again." >&2; exit 1
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py tests/browser/site_checks.py
 
 # Put each known mistake into a copy of the code and see that a test notices; writes tests/records/mutants.md.
 mutants: $(VENV)/installed
@@ -78,6 +78,15 @@ notebooks: $(VENV)/installed
 
 html: $(VENV)/installed
 	$(BIN)/python notebooks/tools/course.py html
+
+# Pages that run the models in the reader's browser, with the course: build/site for any server, build/play.html for a disk. REPO=owner/name: its links.
+NPM := cd site && PATH="$(abspath $(BIN)):$$PATH" npm
+site: $(VENV)/installed site/node_modules/installed
+	$(BIN)/python site/build.py --repository "$(REPO)"
+
+site/node_modules/installed: site/package.json site/package-lock.json $(VENV)/installed
+	$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 # The address of the repository, which badges, links and set-up cells name: make badges REPO=owner/name
 badges: $(VENV)/installed
@@ -133,6 +142,10 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Types, lint and format of the site's scripts.
+lint-site: $(VENV)/installed site/node_modules/installed
+	$(NPM) run --silent lint
+
 # Training and sampling beside diffusers and lucidrains, and beside what the machine can do; writes this machine's part of tests/records/speed.md.
 bench: $(BENCH)/installed
 	$(BENCH)/bin/python tests/bench --record tests/records/speed.md
@@ -146,4 +159,4 @@ $(BENCH)/installed: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(COLAB) $(BENCH) out build *.egg-info
+	rm -rf $(VENV) $(COLAB) $(BENCH) out build site/node_modules *.egg-info

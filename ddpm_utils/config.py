@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
-from ddpm_utils.choices import DECAYS, FITS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, WEIGHTINGS
+from ddpm_utils.choices import DECAYS, FITS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, VARIANCES, WEIGHTINGS
 from ddpm_utils.errors import InputError
 from ddpm_utils.settings import check_settings, check_value, from_values, json_object, section, setting, shown
 from ddpm_utils.unet_config import UNetConfig
@@ -54,6 +54,7 @@ class Generation(Noised):
     label_dropout: float = setting(
         0.1, "share of labels replaced by the null label, drawn for each image, for guidance", within="[0, 1]", usual="0.1"
     )
+    variance: str = setting("small", "of the noise that DDPM adds in sampling", choices=VARIANCES)  # other than small in read folders alone
 
     def __post_init__(self):
         super().__post_init__()

@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpm_utils.choices import LOSSES, PREDICTIONS, WEIGHTINGS
+from ddpm_utils.choices import LOSSES, PREDICTIONS, VARIANCES, WEIGHTINGS
 from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 
-VARIANCES = ("small", "large")
 DISTANCES: dict[str, Callable[..., Tensor]] = dict(zip(LOSSES, (F.mse_loss, F.l1_loss, F.huber_loss), strict=True))
 
 

@@ -127,17 +127,23 @@ def generate(
     schedule = config.noise_schedule()
     timesteps(schedule.T, steps)  # refuses wrong numbers of steps now, and not when the first step is asked for
     denoiser = trained_denoiser(network, config, None if label is None else label.to(device), guidance)
-    return run_sampler(sampler, denoiser, x_T.to(device), schedule, steps, seed)
+    return run_sampler(sampler, denoiser, x_T.to(device), schedule, steps, seed, config.task.variance)
 
 
 def run_sampler(
-    sampler: str, denoiser: Denoiser, x_T: Tensor, schedule: NoiseSchedule, steps: int, seed: tuple[int, int] = (0, 0)
+    sampler: str,
+    denoiser: Denoiser,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    seed: tuple[int, int] = (0, 0),
+    variance: str = "small",
 ) -> Iterator[Step]:
-    """The sampler of this name, of SAMPLERS, from x_T (B, C, H, W). seed: as in `generate`."""
+    """The sampler of this name, of SAMPLERS, from x_T (B, C, H, W). seed: as in `generate`. variance: of DDPM."""
     deterministic = {"ddim": ddim, "dpm": dpm_solver, "heun": heun}
     if sampler in deterministic:
         return deterministic[sampler](denoiser, x_T, schedule, steps)
-    return ddpm(denoiser, x_T, schedule, steps=steps, generator=keyed_generator(seed[0], "sampling", seed[1]))
+    return ddpm(denoiser, x_T, schedule, variance, steps=steps, generator=keyed_generator(seed[0], "sampling", seed[1]))
 
 
 def labels_of(wanted: str | int | None, n: int, classes: tuple[str, ...], count: int | None) -> Tensor | None:

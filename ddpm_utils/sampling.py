@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddpm_utils.diffusion import VARIANCES, check_prediction, to_x0
+from ddpm_utils.choices import VARIANCES
+from ddpm_utils.diffusion import check_prediction, to_x0
 from ddpm_utils.errors import InputError
 from ddpm_utils.schedules import NoiseSchedule
 

@@ -1,4 +1,4 @@
-"""The Makefile, and the workflow for forks: each of its steps is a target, on each Python that pyproject.toml allows."""
+"""The Makefile, and the workflows for forks: each of their steps is a target, the checks on each Python that pyproject.toml allows."""
 
 import re
 import tomllib
@@ -42,3 +42,10 @@ def test_every_step_is_a_target_of_the_makefile():
 def test_it_runs_on_each_supported_python():
     least, most = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
     assert re.findall(r'"3\.(\d+)"', WORKFLOW) == [str(minor) for minor in range(int(least), int(most))]
+
+
+def test_the_site_is_published_as_make_builds_it():
+    pages = (ROOT / ".github" / "workflows" / "pages.yml").read_text()
+    assert re.findall(r"^ +- run: (.*)$", pages, re.M) == ['make site PYTHON=python REPO="$GITHUB_REPOSITORY"']
+    assert re.findall(r"^ +path: (.*)$", pages, re.M) == ["build/site"]
+    assert re.search(r"^site:", (ROOT / "Makefile").read_text(), re.M)

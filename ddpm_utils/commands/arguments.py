@@ -137,7 +137,7 @@ def add_session(parser, **defaults: Any) -> None:
         metavar="STATE",
         help="go on from the newest state in --out, or from this one, bit by bit as if it had never stopped",
     )
-    add_fields(run, SessionOptions, "copy_to", "log_every", "sample_every", "snapshot_every", **defaults)
+    add_fields(run, SessionOptions, "copy_to", "log_to", "log_every", "sample_every", "snapshot_every", **defaults)
     limits = parser.add_argument_group("limits of the session; it stops cleanly before them, to be resumed")
     add_fields(limits, Limits, "max_hours", "max_epochs", "max_disk_gb", "keep")
     compute = parser.add_argument_group("machine; several GPUs: torchrun --nproc-per-node 2 -m ddpm_utils …")

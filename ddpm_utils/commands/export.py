@@ -11,7 +11,7 @@ from pathlib import Path
 from ddpm_utils.commands import arguments
 from ddpm_utils.errors import InputError, printable
 from ddpm_utils.recipes import read_recipes
-from ddpm_utils.runtime.files import atomic_path, atomic_write, check_folder_can_be, check_writable
+from ddpm_utils.runtime.files import atomic_path, atomic_write, check_folder_can_be, check_writable, filled_folder, is_unfinished
 
 TARGETS = ("diffusers", "onnx", "hub")
 SAMPLES = 16  # in samples.png of a repository; with labels two of each
@@ -52,9 +52,14 @@ def run(args: argparse.Namespace) -> None:
         to_onnx(args, model, out)
         return
     recipe = next((recipe for recipe in read_recipes() if recipe.name == args.model), None)
-    to_folder(args, model, out, recipe, place=repository or str(out))
+    with filled_folder(out, last="model_index.json") as folder:
+        how = to_folder(args, model, folder, recipe, place=repository or str(out))
+        if target == "hub":
+            add_own_files(model, path, folder)
     if target == "hub":
-        to_hub(args, model, path, out, repository)
+        to_hub(args, out, repository)
+    else:
+        print(printable(f"wrote {out}, which diffusers opens by {how}"))
 
 
 def target_of(args: argparse.Namespace) -> tuple[str, str]:
@@ -91,7 +96,7 @@ def check_out(out: Path, target: str) -> None:
         check_writable(out)
         return
     check_folder_can_be(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / "model_index.json").is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / "model_index.json").is_file() and not is_unfinished(out):
         raise InputError(f"--out must be a new folder, or one that was exported before, {str(out)!r} holds other files")
     check_writable(out / "model_index.json")
 
@@ -111,8 +116,8 @@ def to_onnx(args: argparse.Namespace, model, out: Path) -> None:
     print(printable(f"wrote {out}: prediction({', '.join(input_names(model.network, control))})"))
 
 
-def to_folder(args: argparse.Namespace, model, out: Path, recipe, place: str) -> None:
-    """A pipeline of diffusers with its card."""
+def to_folder(args: argparse.Namespace, model, out: Path, recipe, place: str) -> str:
+    """A pipeline of diffusers with its card; returns the call that opens it."""
     from ddpm_utils.commands.sample import chosen_labels
     from ddpm_utils.diffusers_folders.writing import needs_own_pipeline, with_one_label, write_folder
     from ddpm_utils.export.card import card_of
@@ -127,22 +132,16 @@ def to_folder(args: argparse.Namespace, model, out: Path, recipe, place: str) ->
     with atomic_write(out / "README.md") as file:
         known = classes if config.network.classes else ()
         file.write(card_of(title, config, known, recipe, place, samples, needs_own_pipeline(config)).encode())
-    if args.to[0] == "diffusers":
-        how = (
-            "DiffusionPipeline.from_pretrained(…, trust_remote_code=True)"
-            if needs_own_pipeline(config)
-            else "DDPMPipeline.from_pretrained(…)"
-        )
-        print(printable(f"wrote {out}, which diffusers opens by {how}"))
+    own = "DiffusionPipeline.from_pretrained(…, trust_remote_code=True)"
+    return own if needs_own_pipeline(config) else "DDPMPipeline.from_pretrained(…)"
 
 
-def to_hub(args: argparse.Namespace, model, path: Path, out: Path, repository: str) -> None:
-    """What else belongs into a repository: the model's own file, and samples; then all of it is pushed."""
+def add_own_files(model, path: Path, out: Path) -> None:
+    """What else belongs into a repository: the model's own file, and samples."""
     from ddpm_utils.commands.sample import layout
     from ddpm_utils.data.images import to_uint8
     from ddpm_utils.figures import sample_grid
     from ddpm_utils.generate import generate, labels_in_rows, start_noise
-    from ddpm_utils.runtime.hub import push
     from ddpm_utils.sampling import sample
 
     if path.is_file():
@@ -155,6 +154,12 @@ def to_hub(args: argparse.Namespace, model, path: Path, out: Path, repository: s
     columns, names = layout(n, label, model.classes)
     with atomic_path(out / "samples.png") as temporary:
         sample_grid(to_uint8(x0, config.mean, config.std), columns, names).savefig(temporary)
+
+
+def to_hub(args: argparse.Namespace, out: Path, repository: str) -> None:
+    """Push the folder, or say that it wasn't."""
+    from ddpm_utils.runtime.hub import push
+
     files = sorted(file for file in out.rglob("*") if file.is_file())
     for file in files:
         print(printable(f"{file.stat().st_size / 1e6:8.2f} MB  {file.relative_to(out).as_posix()}"))

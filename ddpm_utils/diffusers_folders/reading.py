@@ -5,6 +5,7 @@ network or its noise have and ours have not is refused by the option's name.
 """
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,16 @@ def read_description(folder: Path) -> tuple[TrainConfig, tuple[str, ...]]:
     scheduler = _part(folder, "scheduler") / SCHEDULER
     if not scheduler.is_file():
         raise InputError(f"{str(folder)!r} holds no {SCHEDULER}, which tells the noise that its network was trained with")
-    task = task_from_scheduler(_json(scheduler))
+    noise = _json(scheduler)
     names = tuple(map(str, range(network.classes or 0)))
     if not own:
-        return TrainConfig(network=network, task=task), names
+        return TrainConfig(network=network, task=task_from_scheduler(noise)), names
     for name, kind in (("patch", int), ("id2label", dict | None), ("pixels", dict)):
         check_value(f"{name} of the pipeline in {str(folder)!r}", index.get(name), {"within": "[1, 256]"} if kind is int else {}, kind)
     network, pixels = unfolded(network, index["patch"]), {name: index["pixels"].get(name) for name in ("mean", "std")}
-    return TrainConfig(network=network, task=task, **pixels), tuple(str((index["id2label"] or {}).get(name, name)) for name in names)
+    run = TrainConfig(network=network, **pixels)
+    run = replace(run, task=task_from_scheduler(noise, run.in_unit_range))
+    return run, tuple(str((index["id2label"] or {}).get(name, name)) for name in names)
 
 
 def read_weights_of(folder: Path, network: UNetConfig) -> dict[str, Tensor]:

@@ -17,6 +17,13 @@ from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.settings import check_value, shown
 
 PREDICTIONS = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}  # here: in diffusers
+VARIANCES = {  # in diffusers: here; "log" is another way to compute the same
+    "fixed_small": "small",
+    "fixed_small_log": "small",
+    "fixed_large": "large",
+    "learned": "small",  # reading.py says that the learned one is left out
+    "learned_range": "small",
+}
 READ = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler")
 CLOSE = 1e-5  # relative, between betas of equal schedules: they are kept as float32
 LEFT_OUT = {
@@ -49,8 +56,9 @@ def scheduler_to_diffusers(config: TrainConfig) -> dict[str, Any]:
         "num_train_timesteps": task.timesteps,
         "prediction_type": PREDICTIONS[task.prediction],
         "clip_sample": config.in_unit_range,
-        "variance_type": "fixed_small",
-        "timestep_spacing": "trailing",
+        "variance_type": f"fixed_{task.variance}",
+        # With the large variance theirs adds noise to the last image, too, unless the last timestep is 0.
+        "timestep_spacing": "trailing" if task.variance == "small" else "leading",
         "rescale_betas_zero_snr": task.zero_terminal_snr,
         **_betas_to_diffusers(task),
     }
@@ -65,14 +73,17 @@ def _betas_to_diffusers(task: Generation) -> dict[str, Any]:
     return {"trained_betas": betas}
 
 
-def task_from_scheduler(options: Mapping[str, Any]) -> Generation:
-    """The task of a network that was trained with this scheduler; InputError, by the option's name, for one that hasn't got a counterpart."""
+def task_from_scheduler(options: Mapping[str, Any], clips: bool = True) -> Generation:
+    """The task of a network that was trained with this scheduler; InputError, by the option's name, for one that hasn't got a counterpart.
+
+    clips: whether the network's images lie in [-1, 1], to which x0_hat is clipped here.
+    """
     if (name := options.get("_class_name")) not in READ:
         raise InputError(f"diffusers' scheduler {shown(name)} has no counterpart here, convertible are {', '.join(READ)}")
     for option, kind in TYPES.items():
         if option in options:
             check_value(f"diffusers' option {option}", options[option], {}, kind)
-    for option, value in LEFT_OUT.items():
+    for option, value in {**LEFT_OUT, "clip_sample": clips}.items():
         if options.get(option, value) != value:
             raise InputError(f"diffusers' option {option}={shown(options[option])} has no counterpart here, it must be {value!r}")
     here = {there: prediction for prediction, there in PREDICTIONS.items()}
@@ -81,9 +92,19 @@ def task_from_scheduler(options: Mapping[str, Any]) -> Generation:
         raise InputError(
             f"diffusers' option prediction_type={shown(prediction)} has no counterpart here, convertible are {', '.join(here)}"
         )
+    if (variance := options.get("variance_type") or "fixed_small") not in VARIANCES:  # DPM-Solver's is None
+        raise InputError(
+            f"diffusers' option variance_type={shown(variance)} has no counterpart here, convertible are {', '.join(VARIANCES)}"
+        )
     betas, stretched = _betas(options), bool(options.get("rescale_betas_zero_snr"))
     schedule, ends_in_noise = _named(betas, options)
-    return Generation(timesteps=len(betas), schedule=schedule, zero_terminal_snr=stretched or ends_in_noise, prediction=here[prediction])
+    return Generation(
+        timesteps=len(betas),
+        schedule=schedule,
+        zero_terminal_snr=stretched or ends_in_noise,
+        prediction=here[prediction],
+        variance=VARIANCES[variance],
+    )
 
 
 def _betas(options: Mapping[str, Any]) -> Tensor:

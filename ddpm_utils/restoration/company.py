@@ -14,8 +14,8 @@ from ddpm_utils.data.images import LUMINANCE
 
 NEAR = 128  # pixels: cells of the grid, at the network's scale
 LIKE = (12, 10, 10)  # and in CIELAB's lightness, a and b
-LEAST, MOST = 0.14, 0.65  # mean of the mask below which nothing is changed: this much, and this share of the photograph's own most
-RAMP = 0.4  # all is changed where it is larger by this share
+LEAST, MOST = 0.14, 0.73  # mean of the mask below which nothing is changed: this much, and this share of the photograph's own most
+RAMP = 0.35  # all is changed where it is larger by this share
 BAND = (0.8, 6.0)  # standard deviations in pixels between which light tells how channels follow it
 AROUND = 24  # pixels, the standard deviation of "around"
 EVEN = 0.05  # weight of the assumption that all channels follow alike, over that of the mean evidence

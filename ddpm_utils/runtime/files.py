@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, folders that can be made, that one process has for itself, and how much they hold."""
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+UNFINISHED = ".unfinished.tmp"  # in a folder, what isn't moved to its place yet
 LOCK = ".lock"  # in a folder that a process has for itself; holds "PROCESS HOST"
 
 
@@ -69,6 +71,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def filled_folder(folder: Path, last: str) -> Iterator[Path]:
+    """`with filled_folder(folder, last="index.json") as temporary:` what is written into the folder `temporary` appears in `folder` when the block
+    ends well: the file `last` after all others, so that a folder that has it is whole.
+
+    `folder` may hold other files, which stay. One that a killed process left is known by `is_unfinished`, and filled anew.
+    """
+    temporary = folder / UNFINISHED
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        files = [path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda file: file.as_posix() == last):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary / file, folder / file)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a process was killed while it filled the folder."""
+    return (folder / UNFINISHED).is_dir()
+
+
+@contextmanager
 def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
     """The file `temporary` becomes `path` when the block ends well, and is removed otherwise."""
     try:
@@ -107,6 +134,23 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # one that is not empty stays, and what is above it
             for path in made:
                 path.rmdir()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process has `folder` for itself by now; True where this host can't tell whether that process lives."""
+    try:
+        process, _, host = (folder / LOCK).read_text(errors="replace").strip().partition(" ")
+    except FileNotFoundError:
+        return False
+    if fcntl is None or host != socket.gethostname() or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's, and lives
+        pass
+    return True
 
 
 def _take(path: Path) -> int:

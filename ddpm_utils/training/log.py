@@ -96,13 +96,18 @@ def record_of(line: bytes, checked: bool) -> dict:
     return record if is_whole and has_curve(record) else {}
 
 
+def read_log(log: Path) -> list[dict]:
+    """The records of a log.jsonl, in order; empty ones for damaged lines, and none for a file that isn't there."""
+    content = log.read_bytes() if log.exists() else b""
+    return [record_of(line, b'"crc32"' in content) for line in content.splitlines()]
+
+
 def records_up_to(log: Path, step: int, every: int) -> tuple[list[dict], str]:
     """The log's records of steps up to the state, since later ones are trained, and written, again; and what it lacks, in words, or "".
 
     Nothing but the loss curve comes from them, so that a log stops no run. every: steps between two records.
     """
-    content = log.read_bytes() if log.exists() else b""
-    found = [record_of(line, b'"crc32"' in content) for line in content.splitlines()]
+    found = read_log(log)
     records = [record for record in found if record and record["step"] <= step]
     *_, before, last = 0, 0, *(record["step"] for record in records)
     damaged, every = found.count({}), max(every, last - before)  # the run may have been logged less often so far

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddpm_utils.choices import PRECISIONS
+from ddpm_utils.choices import BOARDS, PRECISIONS
 from ddpm_utils.settings import check_settings, setting
 
 
@@ -30,6 +30,7 @@ class SessionOptions:
     log_every: int = setting(50, "steps between two lines of the log", within="[1, inf)")
     sample_every: int = setting(1000, "steps between two previews of the averaged network, 0: none", within="[0, inf)")
     snapshot_every: int = setting(0, "epochs between two small files of averaged weights, 0: none", within="[0, inf)")
+    log_to: str | None = setting(None, "show the log there, too: losses, rates, previews", choices=BOARDS)
     command: str = ""  # what to run to go on, for status.json
     copy_to: Path | None = setting(None, "second folder for all of it, such as one on Google Drive; --resume finds it there too")
 

@@ -8,6 +8,7 @@ from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.device import will_be_first
 from ddpm_utils.runtime.files import file_in_the_way, locked
 from ddpm_utils.training.backup import RUN_FILE, bring_back, check_copy, check_place
+from ddpm_utils.training.boards import check_board
 from ddpm_utils.training.checkpoints import SET_ASIDE, check_kind, list_states
 from ddpm_utils.training.options import SessionOptions
 
@@ -36,6 +37,8 @@ def folder_of_its_own(options: SessionOptions, result: str) -> Iterator[None]:
 def look_into(options: SessionOptions, result: str) -> None:
     """The refusals of `check_folder`, in a folder that no other process changes meanwhile."""
     out, copy = options.out, options.copy_to
+    if options.log_to:
+        check_board(options.log_to)
     if copy:
         check_place(out, copy)
         if options.resume is True:

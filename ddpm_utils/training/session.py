@@ -7,6 +7,7 @@ as one that is done.
 
 import shlex
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ddpm_utils.runtime.device import Execution
 from ddpm_utils.runtime.files import atomic_path, atomic_write
 from ddpm_utils.settings import with_checksum
 from ddpm_utils.training.backup import mirror, name_run
+from ddpm_utils.training.boards import Board
 from ddpm_utils.training.checkpoints import (
     list_states,
     load_newest,
@@ -62,6 +64,7 @@ class Session:
         self.trainer, self.options, self.stopper, self.out = trainer, options, stopper, options.out
         self.first = trainer.execution.is_first
         self.good: Path | None = None  # the state that a crash now would be resumed from
+        self.board: Board | None = None
 
     def run_to_end(self) -> dict:
         """Open the session, train until the run is done or a limit is near, and close it. Returns what status.json says."""
@@ -109,6 +112,8 @@ class Session:
             name_run(self.out, self.options.copy_to, bool(self.options.resume))
             with atomic_write(log) as file:
                 file.write("".join(line_of(record) + "\n" for record in self.records).encode())
+            if options.log_to:
+                self.board = Board(options.log_to, self.out, trainer.config, self.records)
         self.write_status("running", "the process was killed, if it runs no more")
         self.reporter = Reporter(trainer, self.out, self.records)
 
@@ -160,7 +165,20 @@ class Session:
         if self.first:
             with open(self.out / "log.jsonl", "a") as lines:
                 lines.write(line_of(record) + "\n")
+        self.on_board(lambda board: board.show(record))
         self.say(plain_line(record))
+
+    def on_board(self, do: Callable[[Board], None]) -> None:
+        """Do something on the board, if there is one. Where that fails, it is said aloud, and the run goes on without it."""
+        if self.board is None:
+            return
+        try:
+            do(self.board)
+        except Exception as error:  # of a program that is not ours, about its own files or its own network
+            self.board = None
+            self.say(
+                f"WARNING: nothing more is shown by --log-to {self.options.log_to} ({error}); the run goes on, and log.jsonl has it all"
+            )
 
     def save(self) -> None:
         """Write a state, if it is a good one: another must not push out those before it."""
@@ -211,6 +229,7 @@ class Session:
             path.parent.mkdir(exist_ok=True)
             with atomic_path(path) as temporary:
                 sample_grid(shown.images, columns=shown.columns).savefig(temporary)
+            self.on_board(lambda board: board.show_images(shown.images, shown.columns, trainer.step))
 
     def write_status(self, status: str, reason: str) -> dict:
         """Write status.json; returns what it says."""
@@ -243,6 +262,7 @@ class Session:
                 with atomic_path(self.out / "loss.png") as temporary:
                     loss_curve(self.records).savefig(temporary)
         about = self.write_status(status, reason)
+        self.on_board(Board.close)
         self.copy()
         self.say(f"{status} at epoch {about['epoch']:g} of {about['epochs']}, step {about['step']} of {about['steps']}: {reason}")
         if about["next_command"]:

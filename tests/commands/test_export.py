@@ -1,6 +1,7 @@
 """`export` as people type it, the names that lead back, and one sentence for everything wrong."""
 
 import json
+import os
 import shutil
 
 import huggingface_hub
@@ -61,6 +62,40 @@ def test_a_folder_for_diffusers_is_opened_by_it_and_by_sample(here):
     assert type(opened(here / "out", diffusers.DDPMPipeline)) is diffusers.DDPMPipeline
     assert np.array_equal(images("out", here / "a"), images("run", here / "b"))
     assert main(["export", "out", "--to", "diffusers", "--out", "out"]) == 0, "over an earlier one, and from one"
+
+
+def killed_after(files, words):
+    """Run a command in a process that dies when it renames one file more than these, with nothing tidied up."""
+    replace = os.replace
+
+    def counted(source, target):
+        nonlocal files
+        files -= 1
+        if files < 0:
+            os._exit(9)
+        replace(source, target)
+
+    process = os.fork()
+    if process == 0:
+        os.replace = counted
+        os._exit(main(words.split()))
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def test_an_export_that_was_killed_at_any_file_is_done_again_and_never_opened_before(here):
+    for files in (0, 2, len(FILES), 2 * len(FILES) - 1):  # each is renamed once as it is written, and once into its place
+        shutil.rmtree(here / "out", ignore_errors=True)
+        assert killed_after(files, "export run --to diffusers --out out") == 9
+        assert not (here / "out" / "model_index.json").exists()
+        assert main(["export", "run", "--to", "diffusers", "--out", "out"]) == 0
+        assert files_in(here / "out") == FILES
+
+
+def test_an_earlier_export_keeps_what_its_owner_put_there(here):
+    assert main(["export", "run", "--to", "diffusers", "--out", "out"]) == 0
+    (here / "out" / "notes.txt").write_text("mine")
+    assert main(["export", "run", "--to", "diffusers", "--out", "out"]) == 0
+    assert files_in(here / "out") == FILES | {"notes.txt"}
 
 
 def test_labels_are_kept_or_one_of_them_is_chosen(here):

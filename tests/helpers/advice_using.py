@@ -26,6 +26,8 @@ ROWS = [
         spoil="shutil.copytree('flat', 'mixed'); Path('mixed/0.png').write_text('x')",
         mend="Path('mixed/0.png').unlink()",
     ),
+    go("watch runs/none", "there is no folder 'runs/none'; name the --out of a run", "watch runs/done"),
+    go("watch flat", "it has neither run.json nor log.jsonl; name the --out of a run", "watch runs/done"),
     go("sample runs/plain --label 1 SAMPLE", "; leave --label 1 out", "sample runs/plain SAMPLE"),
     go("sample toy-cars --strength 1 SAMPLE", "; put it behind a --control", "sample toy-cars CAR --strength 1 SAMPLE"),
     go(

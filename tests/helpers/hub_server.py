@@ -32,7 +32,7 @@ class Hub(ThreadingHTTPServer):
 def hub_running():
     """A Hub that answers until the block ends."""
     with Hub() as hub:
-        thread = threading.Thread(target=hub.serve_forever, daemon=True)
+        thread = threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield hub

@@ -10,8 +10,9 @@ from networks import as_if_trained
 from ddpm_utils.config import Generation, Restoration, TrainConfig
 from ddpm_utils.diffusers_folders.writing import folded, unfolded, with_one_label, write_folder
 from ddpm_utils.errors import InputError
-from ddpm_utils.generate import generate, start_noise
+from ddpm_utils.generate import generate, start_noise, trained_denoiser
 from ddpm_utils.models import load_model, shipped
+from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.sampling import ddpm, sample
 from ddpm_utils.unet_config import UNetConfig
 
@@ -42,9 +43,9 @@ def pixels(x, config):
     return (x * std + mean).clamp(0, 1)
 
 
-def theirs(pipeline, scheduler="DDIMScheduler", **call):
+def theirs(pipeline, scheduler="DDIMScheduler", steps=STEPS, **call):
     pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
-    return pipeline(N, generator=noise(), num_inference_steps=STEPS, output_type="pt", **call).images
+    return pipeline(N, generator=noise(), num_inference_steps=steps, output_type="pt", **call).images
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
@@ -76,10 +77,43 @@ def test_plain_ddpm_draws_the_same_images_with_the_same_noise_in_each_step(tmp_p
     write_folder(network, config, (), tmp_path)
     generator = noise()
     x_T = torch.randn(N, 2, 8, 8, generator=generator)
-    from ddpm_utils.generate import trained_denoiser
-
     x0 = sample(ddpm(trained_denoiser(network, config), x_T, config.noise_schedule(), steps=STEPS, generator=generator))
     assert (theirs(opened(tmp_path, diffusers.DDPMPipeline), "DDPMScheduler") - pixels(x0, config)).abs().max() < TOLERANCE
+
+
+def test_the_larger_variance_of_a_folder_is_drawn_with_here_and_goes_back_into_one(tmp_path):
+    network, config = run_of(50, "linear", "eps")
+    write_folder(network, config, (), tmp_path / "small")
+    opened(tmp_path / "small", diffusers.DDPMPipeline).save_pretrained(tmp_path / "theirs")
+    path = tmp_path / "theirs" / "scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text("utf-8").replace("fixed_small", "fixed_large"), "utf-8")
+    model = load_model(tmp_path / "theirs")
+    assert model.config.task.variance == "large"
+    write_folder(model.network, model.config, (), tmp_path / "again")
+    again = opened(tmp_path / "again", diffusers.DDPMPipeline)
+    assert again.scheduler.config.variance_type == "fixed_large"
+    x_T = start_noise(config, N, SEED)
+    draws = {
+        name: sample(generate(network, c, x_T, sampler="ddpm", steps=STEPS)) for name, c in (("small", config), ("large", model.config))
+    }
+    constants, generator = config.noise_schedule(), keyed_generator(0, "sampling", 0)
+    expected = sample(ddpm(trained_denoiser(network, config), x_T, constants, "large", steps=STEPS, generator=generator))
+    assert torch.equal(draws["large"], expected)
+    assert (draws["large"] - draws["small"]).abs().max() > 0.01
+    generator = noise()
+    x_T = torch.randn(N, 2, 8, 8, generator=generator)
+    expected = sample(ddpm(trained_denoiser(network, config), x_T, constants, "large", generator=generator))
+    assert (theirs(again, "DDPMScheduler", steps=50) - pixels(expected, config)).abs().max() < TOLERANCE
+
+
+def test_a_folder_of_another_range_must_not_clip(tmp_path):
+    network, config = run_of(200)
+    write_folder(network, replace(config, mean=(0.4,), std=(0.3,)), (), tmp_path)
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    assert load_model(tmp_path).config.std == (0.3,)
+    path.write_text(path.read_text("utf-8").replace('"clip_sample": false', '"clip_sample": true'), "utf-8")
+    with pytest.raises(InputError, match="clip_sample=True has no counterpart here, it must be False"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])

@@ -44,7 +44,9 @@ def inputs(model, shape, control=None, seed=0):
 
 
 def run(path, given, half=False):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more would wait for each other, each on a core
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     assert [one.name for one in session.get_inputs()] == list(given)
     (output,) = session.run(
         ["prediction"], {name: (v.half() if half and v.is_floating_point() else v).numpy() for name, v in given.items()}

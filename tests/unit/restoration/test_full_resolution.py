@@ -114,6 +114,16 @@ def test_a_panorama_is_seen_at_its_scale_in_tiles_that_leave_no_seam():
     assert (lifted - image == round(0.22 * 127.5)).all()
 
 
+def test_what_is_said_of_the_mirror_image_counts_as_much(monkeypatch):
+    monkeypatch.setattr(restoration, "fitted", lambda change, *_: change)
+    image = np.full((64, 48, 3), 100, np.uint8)
+    ramp = torch.linspace(-0.1, 0.3, 48)  # from left to right, whatever the image
+    model = known_model(lambda source: ramp.expand_as(source))
+    residual = predict_change(model, image, Settings(short_side=48)).residual
+    assert torch.allclose(residual, torch.full_like(residual, 0.1), atol=1e-6)
+    assert torch.allclose(predict_change(model, image, RetouchSettings(short_side=48)).residual, ramp.expand_as(residual), atol=1e-6)
+
+
 def test_faces_are_left_alone_unless_asked_for():
     model, image = known_model(lambda source: torch.full_like(source, 0.2)), skimage.data.astronaut()
     changed = {faces: (retouch(model, image, Settings(short_side=64, faces=faces)) != image).any(2) for faces in (False, True)}
