@@ -2,7 +2,8 @@
 
 python tests/bench [--quick] [--network small|ho] [--device cpu] [--batch 8] [--rounds 8] [--compile] [--record tests/records/speed.md]
 
-Ratios are medians over rounds of neighbouring steps, so that a busy machine slows all alike; milliseconds and GFLOP/s hold for an idle one.
+Ratios are medians over rounds of neighbouring steps, so that a busy machine slows all alike; milliseconds and GFLOP/s hold for an idle one, or for
+one thread of a CPU (OMP_NUM_THREADS=1), where only the time counts that the process computes.
 Takes at most six minutes on two idle cores; --quick, which measures nothing, seconds. --record replaces this machine's part of the file.
 """
 

@@ -7,13 +7,14 @@ first step. Both keep an average of the weights. Steps take turns, so that both 
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from contestants import timed
 from PIL import Image
 
 from ddpm_utils.config import Generation, TrainConfig
@@ -96,14 +97,10 @@ def lines(config: UNetConfig, execution: Execution, *, files: int, batch: int, r
         steps = {"ddpm_utils": our_steps, "diffusers' example": their_steps}
         running = {who: of(folder, config, batch, execution) for who, of in steps.items()}
         for who, its in running.items():
-            started = time.perf_counter()
-            next(its)
-            first[who] = time.perf_counter() - started
+            first[who] = timed(partial(next, its), execution.device)
         for _ in range(rounds):
             for who, its in running.items():
-                started = time.perf_counter()
-                next(its)
-                later[who].append(time.perf_counter() - started)
+                later[who].append(timed(partial(next, its), execution.device))
     table = [
         f"| {files} JPEG files of {PIXELS} px, trained at {SIZE} px | seconds to the first step | images/s afterwards |",
         "|---|---:|---:|",
