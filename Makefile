@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COLAB := .venv-colab
+BENCH := .venv-bench
 # Every cell of every notebook, in the small profile; a kernel that died is noticed by its time limit.
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
@@ -145,8 +146,17 @@ lint: $(VENV)/installed
 lint-site: $(VENV)/installed site/node_modules/installed
 	$(NPM) run --silent lint
 
-bench: $(VENV)/installed
-	$(BIN)/python tests/bench.py
+# Training and sampling beside diffusers and lucidrains, and beside what the machine can do; writes this machine's part of tests/records/speed.md.
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python tests/bench --record tests/records/speed.md
+
+# The other library, over the packages of $(VENV), which it mustn't change.
+$(BENCH)/installed: $(VENV)/installed
+	$(BIN)/python -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps denoising-diffusion-pytorch==2.3.4 \
+		accelerate einops ema-pytorch psutil pytorch-fid
+	$(BIN)/python -c "import site; print('import site; site.addsitedir(%r)' % site.getsitepackages()[0])" > $$($(BENCH)/bin/python -c "import site; print(site.getsitepackages()[0])")/packages.pth
+	touch $@
 
 clean:
-	rm -rf $(VENV) $(COLAB) out build site/node_modules *.egg-info
+	rm -rf $(VENV) $(COLAB) $(BENCH) out build site/node_modules *.egg-info

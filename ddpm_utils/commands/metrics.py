@@ -31,29 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ddpm_utils.classifier import load_classifier
+    from ddpm_utils.classifier import BATCH, load_classifier
     from ddpm_utils.evaluation.comparable_sets import comparable_sets
     from ddpm_utils.evaluation.distribution_metrics import coverage, kid
     from ddpm_utils.evaluation.features import features_of, inception_fid
     from ddpm_utils.models import find_weights
-    from ddpm_utils.runtime.device import choose_device, describe_device
+    from ddpm_utils.runtime.device import join, leave_processes
 
     for flag, value, least in (("--n", args.n, 2), ("--img-size", args.img_size, 1), ("--seed", args.seed, 0)):
         if value is not None and value < least:
             raise InputError(f"{flag} must be at least {least}, got {value}")
     if not args.generated.is_dir():
         raise InputError(f"there is no folder of generated images {str(args.generated)!r}; `sample --images FOLDER` writes one")
-    device = choose_device(args.device)
-    print(f"device: {describe_device(device)}")
+    execution = join(args.device)
+    device = execution.device
     classifier = None if args.features in (COLOUR, INCEPTION) else load_classifier(find_weights(args.features, "classifier"), device)
     network = classifier and classifier.config.network
     size, channels = (args.img_size or network.image_size, network.channels) if network else (args.img_size, 3)
     real, generated = comparable_sets(args.real, args.generated, size=size, channels=channels, n=args.n, seed=args.seed)
     n = len(real)
-    print(f"n = {n} real and {n} generated images of {real.shape[1]} px, features: {args.features}")
+    lines = [f"n = {n} real and {n} generated images of {real.shape[1]} px, features: {args.features}"]
     if args.features == INCEPTION:
-        print(f"FID {inception_fid(real, generated, device):.2f} (n = {n} real and {n} generated)")
-        return
-    a, b = (features_of(images, classifier, device) for images in (real, generated))
-    print(kid(a, b, subset_size=min(1000, max(2, n // 2)), seed=args.seed))
-    print(coverage(a, b) if n > 5 else "coverage and density need at least 6 images of each set")
+        lines.append(f"FID {inception_fid(real, generated, device):.2f} (n = {n} real and {n} generated)")
+    else:
+        a, b = (execution.shared_out(n, BATCH, lambda part, of=of: features_of(of[part], classifier, device)) for of in (real, generated))
+        lines.append(str(kid(a, b, subset_size=min(1000, max(2, n // 2)), seed=args.seed)))
+        lines.append(str(coverage(a, b)) if n > 5 else "coverage and density need at least 6 images of each set")
+    leave_processes()
+    if execution.is_first:
+        print(*lines, sep="\n")

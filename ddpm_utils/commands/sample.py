@@ -91,14 +91,13 @@ def run(args: argparse.Namespace) -> None:
     from PIL import Image
 
     from ddpm_utils.control.controlnet import controlled
-    from ddpm_utils.data.images import to_uint8
     from ddpm_utils.figures import denoising_frames, reverse_filmstrip, sample_grid, save_gif
     from ddpm_utils.generate import start_noise
     from ddpm_utils.models import find_weights, load_model
-    from ddpm_utils.runtime.device import choose_device, describe_device
+    from ddpm_utils.runtime.device import join, leave_processes
 
-    device = choose_device(args.device)
-    print(f"device: {describe_device(device)}")
+    execution = join(args.device)
+    device = execution.device
     model = load_model(find_weights(args.model, "generator"), device)
     if controls := chosen_controls(args.controls, device, model.config.fit):
         model = replace(model, network=controlled(model.network, controls))
@@ -109,9 +108,12 @@ def run(args: argparse.Namespace) -> None:
     edit = sample_edits.Edit(asked, args, model.config) if asked else None
     x_T = start_noise(model.config, args.n, args.seed)
     for path in filter(None, (args.out, args.film, args.gif, args.images and args.images / "00000.png")):
-        check_writable(path)  # before the time for sampling is spent
-    results, film = draw(model, x_T, label, guidance, args, edit)
-    images = to_uint8(results, model.config.mean, model.config.std)
+        if execution.is_first:
+            check_writable(path)  # before the time for sampling is spent
+    images, film = draw(model, x_T, label, guidance, args, execution, edit)
+    leave_processes()
+    if not execution.is_first:
+        return
     columns, names = layout(args.n, label, of_labels.classes)
 
     with atomic_path(args.out) as path:
@@ -172,32 +174,35 @@ def _control(device: str, fit: str, control: str, hint_from: Path | None = None,
     return network, hint.to(device), strength
 
 
-def draw(model, x_T, label, guidance, args: argparse.Namespace, edit: sample_edits.Edit | None = None) -> tuple:
-    """All images (n, C, H, W), a batch at a time; and every Step of the first batch, if a film or an animation wants it."""
-    import torch
+def draw(model, x_T, label, guidance, args: argparse.Namespace, execution, edit: sample_edits.Edit | None = None) -> tuple:
+    """All images, uint8 (n, H, W, C), batch by batch, which several processes share; and every Step of the first, if a film or a GIF wants it."""
     from tqdm import tqdm
 
+    from ddpm_utils.data.images import to_uint8
     from ddpm_utils.generate import generate
     from ddpm_utils.sampling import Step
 
     count, sampler = min(50, model.config.timesteps) if args.steps is None else args.steps, args.sampler or "ddim"
-    total = edit.total(count) if edit else count
     x_T = edit.start(model, x_T, label, count) if edit else x_T
-    results, film = [], []
-    for start in range(0, args.n, args.batch_size):
-        part = slice(start, start + args.batch_size)
-        of_part = None if label is None else label[part]
-        seed = (args.seed, start)
+    film = []
+
+    def batch(part: slice):
+        of_part, seed = None if label is None else label[part], (args.seed, part.start)
         if edit:
             steps = edit.steps(model, x_T[part], of_part, guidance, sampler, count, seed)
         else:
             steps = generate(model.network, model.config, x_T[part], of_part, sampler, count, guidance, seed)
-        name = f"images {start + 1} to {min(start + args.batch_size, args.n)}"
-        for step in tqdm(steps, total=total, desc=name, unit="step", leave=False, disable=None):
-            if start == 0 and (args.film or args.gif):
+        bar.set_description(f"images {part.start + 1} to {part.stop}")
+        for step in steps:
+            bar.update()
+            if part.start == 0 and (args.film or args.gif):
                 film.append(Step(step.t, step.x.cpu(), step.x0_hat.cpu()))
-        results.append(step.x.cpu())
-    return torch.cat(results), film
+        return to_uint8(step.x, model.config.mean, model.config.std)
+
+    batches = len(range(0, args.n, args.batch_size)[execution.rank :: execution.world_size])
+    total = batches * (edit.total(count) if edit else count)
+    with tqdm(total=total, unit="step", leave=False, disable=None if execution.is_first else True) as bar:
+        return execution.shared_out(args.n, args.batch_size, batch), film
 
 
 def check_outputs(out: Path, film: Path | None, gif: Path | None, images: Path | None) -> None:

@@ -81,7 +81,8 @@ def inception_fid(real: np.ndarray, generated: np.ndarray, device: str | torch.d
     try:
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        metric = FrechetInceptionDistance(feature=2048).to(device)
+        # each of several processes has all images, and would add up everyone's
+        metric = FrechetInceptionDistance(feature=2048, sync_on_compute=False).to(device)
     except ModuleNotFoundError as error:  # torchmetrics, or torch-fidelity, which it asks for
         raise InputError("FID needs packages that are missing; pip install torchmetrics torch-fidelity") from error
     except OSError as error:

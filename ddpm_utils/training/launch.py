@@ -11,7 +11,6 @@ from ddpm_utils.runtime.device import (
     Execution,
     choose_device,
     cpu_gains_from_bf16,
-    describe_device,
     join_processes,
     leave_processes,
     precision_of,
@@ -64,9 +63,8 @@ def launch(
     precision, why = choose_precision(compute.precision, execution, resumed, lambda scratch: Trainer(make_task(), data, scratch))
     execution = replace(execution, precision=precision)
     if execution.is_first:
-        processes = f", one of {execution.world_size} processes" if execution.world_size > 1 else ""
         print(said)
-        print(f"device: {describe_device(execution.device)}{processes}; precision {precision} ({why})")
+        print(f"device: {execution.in_words}; precision {precision} ({why})")
         print(parameter_table(task.build(Execution()), 1))
     status = train(task, data, options, execution, start)
     leave_processes()

@@ -100,8 +100,8 @@ class FakeDistance:
 
     seen: list
 
-    def __init__(self, feature):
-        assert feature == 2048
+    def __init__(self, feature, sync_on_compute):
+        assert (feature, sync_on_compute) == (2048, False)
         FakeDistance.seen = []
 
     def to(self, device):
@@ -131,11 +131,11 @@ def test_fid_hands_both_sets_to_torchmetrics_as_rgb_bytes(monkeypatch, folder, c
     assert FakeDistance.seen == [True] * 40 + [False] * 40
 
 
-def without_network(feature):
+def without_network(**settings):
     raise OSError("no route to host")
 
 
-def without_fidelity(feature):
+def without_fidelity(**settings):
     raise ModuleNotFoundError("FrechetInceptionDistance metric requires that `Torch-fidelity` is installed")
 
 

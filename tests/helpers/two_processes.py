@@ -11,15 +11,20 @@ FORKS.set_forkserver_preload(["ddpm_utils.commands.train", "torch.distributed.nn
 
 def in_two_processes(words: list[str]) -> None:
     """Run this command in both; each must end with 0 and leave no thread of its group behind."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     both = [FORKS.Process(target=_one, args=(rank, port, words)) for rank in range(2)]
     for process in both:
         process.start()
     for process in both:
         process.join(300)
     assert [process.exitcode for process in both] == [0, 0]
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def _one(rank: int, port: int, words: list[str]) -> None:
