@@ -273,7 +273,7 @@ def test_a_page_breaks_no_rule_of_accessibility_and_fits_a_phone(visit, screensh
     page.wait_for_load_state("networkidle")
     if name == "retouch.html":
         page.locator("#photo-example").click()
-        expect(page.locator("#photo-status")).to_contain_text("garment.jpg, 768", timeout=120 * SECONDS)
+        expect(page.locator("#photo-status")).to_contain_text(re.compile("garment.jpg, 600.* % of its pixels changed"), timeout=120 * SECONDS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     axe(page, f"{name} in {colours}")
     screenshot(page, f"site-{name.replace('/', '-').removesuffix('.html')}-phone-{colours}", full_page=True)
