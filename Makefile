@@ -9,15 +9,25 @@ NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-
 
 .PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record quality-record lab notebooks html site badges equations clean
 
-# Installed once; again when the requirements change.
-$(VENV)/installed: requirements.txt pyproject.toml
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+
+# The package with what training and sampling need, in the versions of requirements.txt. Linux's usual torch brings 2 GB for NVIDIA's GPUs along.
+$(VENV)/package: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d; try make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+		$(PIP) --no-deps --retries 0 --timeout 10 --index-url $(CPU_WHEELS) --constraint requirements.txt torch torchvision 2>/dev/null || \
+		echo "$(CPU_WHEELS) has no torch for this machine, or can't be reached; the usual one is taken"; fi
+	$(PIP) --constraint requirements.txt --editable .
 	touch $@
 
-demo: $(VENV)/installed
+# Everything: notebooks, tests, the linter. Installed once; again when the requirements change.
+$(VENV)/installed: $(VENV)/package
+	$(PIP) --requirement requirements.txt
+	touch $@
+
+demo: $(VENV)/package
 	rm -rf out/demo
 	@started=$$(date +%s); \
 	$(BIN)/python -m ddpm_utils train --data-path mnist5k --out out/demo --device cpu --prediction v --epochs 10 --batch-size 64 \

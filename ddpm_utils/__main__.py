@@ -24,6 +24,7 @@ COMMANDS = (
     "prepare-pairs",
     "fold-pairs",
     "retouch",
+    "adapt",
     "evaluate",
     "metrics",
     "ema",

@@ -23,7 +23,8 @@ DISTANCES: dict[str, Callable[..., Tensor]] = dict(zip(LOSSES, (F.mse_loss, F.l1
 
 def at(constants: Tensor, t: int | Tensor, like: Tensor) -> Tensor:
     """constants[t] in the dtype and on the device of `like`, shaped to multiply it: () or (B, 1, 1, 1)."""
-    values = constants.to(device=like.device, dtype=like.dtype)[t]
+    # not blocking: a GPU that is waited for here would stand still several times in each training step
+    values = constants.to(device=like.device, dtype=like.dtype, non_blocking=like.is_cuda)[t]
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values
 
 

@@ -28,8 +28,10 @@ def tile(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     return grid.permute(1, 2, 0).numpy()
 
 
-def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (), title: str = "") -> Figure:
-    """Images (N, H, W, C) in rows of `columns`, pixels kept square and sharp, with a name beside each row if given.
+def sample_grid(
+    images: np.ndarray, columns: int, row_names: tuple[str, ...] = (), title: str = "", column_names: tuple[str, ...] = ()
+) -> Figure:
+    """Images (N, H, W, C) in rows of `columns`, pixels kept square and sharp, with a name beside each row and over each column if given.
 
     Names and title are shown as they are: a class called $1_$2 is no formula.
     """
@@ -38,13 +40,16 @@ def sample_grid(images: np.ndarray, columns: int, row_names: tuple[str, ...] = (
     height, width = whole.shape[:2]
     scale = max(1, round(700 / max(height, width)))
     left = max((0.15 + 0.105 * len(name) for name in row_names), default=0.05)  # inches: room for the longest name
-    top = 0.35 if title else 0.05
+    top = 0.05 + 0.3 * bool(title) + 0.2 * bool(column_names)
     size = (width * scale / 100 + left + 0.05, height * scale / 100 + top + 0.05)
     figure = Figure(figsize=size, dpi=100)
     axes = figure.add_axes((left / size[0], 0.05 / size[1], width * scale / 100 / size[0], height * scale / 100 / size[1]))
     axes.imshow(whole, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(printable(title), fontsize=11, parse_math=False)
+    axes.set_title(printable(title), fontsize=11, parse_math=False, pad=20 if column_names else 6)
+    for column, name in enumerate(map(printable, column_names[:columns])):
+        place = (column + 0.5) / columns
+        axes.text(place, 1.005, name, transform=axes.transAxes, ha="center", va="bottom", fontsize=9, parse_math=False)
     rows = math.ceil(len(images) / columns)
     for row, name in enumerate(row_names[:rows]):
         axes.text(-0.008, 1 - (row + 0.5) / rows, name, transform=axes.transAxes, ha="right", va="center", fontsize=10, parse_math=False)

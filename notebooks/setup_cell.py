@@ -1,4 +1,4 @@
-# Set-up, the same in every notebook. Run it first.
+# @title Set-up, the same in every notebook. Run it first.
 import importlib.util
 import os
 import subprocess

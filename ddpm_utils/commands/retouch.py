@@ -66,6 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="PNG, or folder of PNGs, of what was added, about mid-grey, with what changed as its transparency: laid over the photograph in "
         "an editor as a layer in the mode 'linear light' it gives the result, and can be painted away in places",
     )
+    parser.add_argument(
+        "--people", action="store_true", help="tell how many faces were found, which are left alone, and mark them in --side-by-side"
+    )
+    parser.add_argument(
+        "--cloth", action="store_true", help="tell where wrinkles count, on cloth that has many, and mark it in --side-by-side"
+    )
+    parser.add_argument(
+        "--report",
+        type=user_path,
+        help="for a folder: HTML page that shows each photograph before and after, at full size, to accept or reject it",
+    )
+    parser.add_argument(
+        "--restore", type=user_path, help="retouch nothing, but put the photographs back that were rejected on that page (decisions.json)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     add_device(parser)
 
@@ -77,8 +91,13 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.photograph.exists():
         raise InputError(f"there is no photograph or folder {str(args.photograph)!r}; check the name")
+    if args.restore:
+        return restore_rejected(args)
     if args.method == "frequency" and not args.include:
         raise InputError("--method frequency smooths all that it is shown; add --include, a mask that is white on the wrinkles")
+    if args.cloth and (args.raw or args.method == "frequency"):
+        raise InputError("--cloth tells where wrinkles count, which --raw and --method frequency don't ask; leave it out, or them")
+    check_report(args)
     jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
     settings = RetouchSettings(**given(args, RetouchSettings))
     device, model = choose_device(args.device), None
@@ -89,41 +108,87 @@ def run(args: argparse.Namespace) -> int:
         check_writable(path)
     print(f"device: {describe_device(device)}")
     if not args.photograph.is_dir():
-        print(retouch_one(jobs[0], model, settings))
+        print(retouch_one(jobs[0], model, settings, args.people, args.cloth))
         return 0
 
     failed = []
     for job in tqdm(jobs, desc="retouching", unit="photograph", leave=False, disable=None):
         try:
-            tqdm.write(retouch_one(job, model, settings))
+            tqdm.write(retouch_one(job, model, settings, args.people, args.cloth))
         except (InputError, OSError) as error:
             failed.append(printable(f"{job.photograph.relative_to(args.photograph)}: {error}"))
             tqdm.write(printable(f"{job.photograph.name}: failed"))
     print(f"{len(jobs) - len(failed)} retouched, {len(failed)} failed" + "".join(f"\n  {reason}" for reason in failed))
+    if args.report:
+        print(write_report(args))
     return 1 if failed else 0
 
 
-def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings) -> str:
-    """Retouch one photograph, without a model by frequency separation; returns what happened, in a line."""
-    from ddpm_utils.restoration.frequency import smooth_folds
-    from ddpm_utils.restoration.full_resolution import retouch
+def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings, people: bool, cloth: bool) -> str:
+    """Retouch one photograph, without a model by frequency separation; returns what happened, in a line.
+
+    people, cloth: whether to tell of them.
+    """
+    from ddpm_utils.restoration.findings import findings
+    from ddpm_utils.restoration.frequency import frequency_change
+    from ddpm_utils.restoration.full_resolution import apply_change, predict_change
     from ddpm_utils.restoration.photos import layer_of, read_allowed, read_photograph, side_by_side, write_photograph
 
     started = time.perf_counter()
     photograph = read_photograph(job.photograph)
     allowed = read_allowed(job.include, job.exclude, *photograph.pixels.shape[:2])
     before = photograph.pixels
-    pixels = retouch(model, before, settings, allowed, progress=True) if model else smooth_folds(before, settings, allowed)
+    change = predict_change(model, before, settings, progress=True) if model else frequency_change(before, settings)
+    pixels = apply_change(before, change.residual, settings.strength, allowed)
+    told, found = findings(before, change, people, cloth) if people or cloth else ("", None)
     write_photograph(photograph, pixels, job.out)
     if job.sheet:
         with atomic_write(job.sheet) as file:
-            side_by_side(photograph.pixels, pixels).save(file, SHEETS[job.sheet.suffix.lower()])
+            side_by_side(photograph.pixels, pixels, found=found).save(file, SHEETS[job.sheet.suffix.lower()])
     if job.layer:
         with atomic_write(job.layer) as file:
             file.write(layer_of(photograph.pixels, pixels))
     changed = (pixels != photograph.pixels).any(2).mean()
     note = f" ({photograph.note})" if photograph.note else ""
-    return printable(f"{job.photograph.name}: {changed:.1%} of the pixels changed, {time.perf_counter() - started:.1f} s{note}")
+    told = f"; {told}" if told else ""
+    return printable(f"{job.photograph.name}: {changed:.1%} of the pixels changed{told}, {time.perf_counter() - started:.1f} s{note}")
+
+
+# --- a folder, looked at ---
+
+
+def check_report(args: argparse.Namespace) -> None:
+    """Refuse a report of a single photograph, and one that isn't named as a page."""
+    if not args.report:
+        return
+    if not args.photograph.is_dir():
+        raise InputError("--report is a page about a folder, and this is a single photograph; take --side-by-side instead")
+    if args.report.suffix.lower() != ".html" or args.report.is_dir():
+        raise InputError(f"--report must name a file that ends in .html, got {str(args.report)!r}")
+    check_writable(args.report)
+
+
+def write_report(args: argparse.Namespace) -> str:
+    """The page of all photographs that have a result, whenever it was made; returns a sentence."""
+    from ddpm_utils.restoration.review import Pair, report_page
+
+    names = [name for name in photographs_below(args)[0] if (args.out / name).is_file()]
+    if not names:
+        return "no page, since there is no result to look at"
+    page = report_page([Pair(name, args.photograph / name, args.out / name) for name in names], args.report)
+    with atomic_write(args.report) as file:
+        file.write(page.encode())
+    return printable(f"{len(names)} photographs to look at: {args.report}")
+
+
+def restore_rejected(args: argparse.Namespace) -> int:
+    """Put back what was rejected on the page of a report."""
+    from ddpm_utils.restoration.review import read_decisions, restore
+
+    rejected = read_decisions(args.restore)
+    restore(rejected, args.photograph, args.out)
+    print(f"{len(rejected)} put back as they were")
+    return 0
 
 
 # --- which files ---
@@ -157,7 +222,7 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
 
     Links to folders are followed, hidden files and folders aren't looked at.
     """
-    from ddpm_utils.data.listing import ending_in_words, files_below, left_out_in_words
+    from ddpm_utils.data.listing import left_out_in_words
     from ddpm_utils.restoration.photos import ENDINGS
 
     written = {"--out": args.out, "--side-by-side": args.side_by_side, "--layers": args.layers}
@@ -170,12 +235,7 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
     for flag, folder in (("--include", args.include), ("--exclude", args.exclude)):
         if folder and not folder.is_dir():
             raise InputError(f"{flag} must be a folder with a mask for each photograph, there is no folder {str(folder)!r}")
-    apart = [folder.resolve() for folder in (*written.values(), args.include, args.exclude) if folder]  # they may lie inside
-    tree = files_below(args.photograph)
-    files = [p for p in tree.files if not lies_in(p, apart)]
-    names = [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS]
-    others = [ending_in_words(p) for p in files if p.suffix.lower() not in ENDINGS]
-    others += [why for p, why in tree.left_out if not lies_in(p, apart)]
+    names, others = photographs_below(args)
     if not names:
         words = f" ({left_out_in_words(others)})" if others else ""
         raise InputError(
@@ -195,6 +255,20 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         for path in job.results[1:]:
             check_free(path, [], args.overwrite)
     return left
+
+
+def photographs_below(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
+    """Names of the photographs below the folder, and why other files there are left out; folders of masks and results may lie inside."""
+    from ddpm_utils.data.listing import ending_in_words, files_below
+    from ddpm_utils.restoration.photos import ENDINGS
+
+    apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.layers, args.include, args.exclude) if folder]
+    page = args.report.resolve() if args.report else None
+    tree = files_below(args.photograph)
+    files = [p for p in tree.files if not lies_in(p, apart) and p.resolve() != page]
+    others = [ending_in_words(p) for p in files if p.suffix.lower() not in ENDINGS]
+    others += [why for p, why in tree.left_out if not lies_in(p, apart)]
+    return [p.relative_to(args.photograph) for p in files if p.suffix.lower() in ENDINGS], others
 
 
 def masks_by_name(folder: Path | None, names: list[Path]) -> dict[Path, Path | None]:

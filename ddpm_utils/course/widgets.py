@@ -2,26 +2,24 @@
 
 `show` displays a figure with its alt text. `explore` gives one a slider, checks every slider's ends and middle before anyone sees
 it, and leaves a static filmstrip for viewers without widgets; in exported HTML the filmstrip becomes a slider that needs no kernel
-and no network (`html_slider`). Uses only what ipywidgets 7.7 (Colab) and 8.1 both have.
+and no network (`html_slider`), with all its controls. Uses only what ipywidgets 7.7 (Colab) and 8.1 both have.
 """
 
-import base64
 import html
-import io
 import math
 import textwrap
 from dataclasses import dataclass
 
 import ipywidgets
 from IPython.display import Markdown, display
-from PIL import Image
 
+from ddpm_utils.course.html_slider import html_slider
+from ddpm_utils.course.pictures import SHARP, as_base64, beside, film, png, shown_size, svg
 from ddpm_utils.errors import InputError
 
 # Beside the filmstrip; `make html` shows it in the filmstrip's place, and in place of the lines that are printed before and after that:
 # its metadata counts them, so that their wording is free.
 SLIDER_MIME = "application/vnd.ddpm-slider+html"
-COLOURS = 128  # of the palette: small files, and no visible loss in plots and small pictures
 WITHOUT = "Where no slider is shown, these positions stand for it:"
 WRAP = 110
 
@@ -64,27 +62,29 @@ class Choice:
 
 
 def show(figure, alt: str) -> None:
-    """Display a matplotlib Figure with its description as alt text and as a caption. alt: what a reader who can't see it needs."""
-    _show_png(_png(figure), _checked_alt(alt))
+    """Display a matplotlib Figure with its description as alt text and as a caption. alt: what a reader who can't see it needs.
+
+    What is all lines and text is kept as SVG, what holds an image as PNG at twice the resolution.
+    """
+    drawing = svg(figure, _checked_alt(alt))
+    if drawing is None:
+        return _show_png(png(figure), alt.strip())
+    display({"image/svg+xml": drawing, "text/plain": alt.strip()}, raw=True, metadata={"image/svg+xml": {"alt": alt.strip()}})
+    print(_caption(alt.strip()))
 
 
 def animate(figures: list, alt: str, seconds: float = 0.12) -> None:
     """Display matplotlib Figures of one size as a film that repeats, each for so many seconds: an animated PNG, which every browser plays."""
-    sheet, (width, height) = _stacked([_png(figure) for figure in figures])
-    small = sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)  # all frames share a palette
-    first, *others = [small.crop((0, i * height, width, (i + 1) * height)) for i in range(len(figures))]
-    buffer = io.BytesIO()
-    first.save(buffer, format="png", save_all=True, append_images=others, duration=1000 * seconds, loop=0, optimize=True)
-    _show_png(buffer.getvalue(), _checked_alt(alt))
+    _show_png(film([png(figure, scale=1) for figure in figures], seconds), _checked_alt(alt), at_scale=1)
 
 
-def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict] | None = None, frames: int = 13) -> None:
+def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict] | None = None, frames: int | dict[str, int] = 13) -> None:
     """A live figure over sliders, with a question to answer by moving them.
 
     render: called as render(**state), one value per control; returns a Figure, or (Figure, text) with its numbers as text.
-    controls: name -> Slider or Choice; the first is the one that the filmstrip and the exported HTML move.
+    controls: name -> Slider or Choice; the first is the one that the filmstrip moves.
     strip: the states of the filmstrip; by default the first control's ends and middle, the others at their start.
-    frames: how many positions the exported HTML slider has.
+    frames: how many positions a slider of the exported page has: the first slider's, the others' being three, or by name.
     Raises whatever render raises at any slider's ends or middle, and InputError for a control that changes nothing.
     """
     if not question.strip():
@@ -92,16 +92,22 @@ def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict
     start = {name: control.start for name, control in controls.items()}
     first, control = next(iter(controls.items()))
     strip = strip or [{**start, first: value} for value in control.positions(3)]
-    film = [{**start, first: value} for value in control.positions(frames)]
     _live(render, controls, alt, question)
     shots = [_draw(render, state) for state in strip]
     numbers = "\n".join([WITHOUT, *(_said(state, text) for state, (_, text) in zip(strip, shots))])
     print(numbers)
     states = "; ".join(_named(state) for state in strip)
-    slider = html_slider(render, film, label=first, alt=alt, names=[str(state[first]) for state in film])
-    words = f"{_checked_alt(alt)} Positions, in reading order: {states}."
+    counts = frames if isinstance(frames, dict) else {first: frames}
+    places = {name: control.positions(counts.get(name, 3)) for name, control in controls.items()}
+    menus = frozenset(name for name, control in controls.items() if isinstance(control, Choice))
+    at = {
+        name: min(values, key=lambda value: abs(value - start[name])) if name not in menus else start[name]
+        for name, values in places.items()
+    }
+    slider = html_slider(lambda **state: _draw(render, state), places, start=at, alt=_checked_alt(alt), choices=menus)
+    words = f"{alt.strip()} Positions, in reading order: {states}."
     lines = {"lines_before": len(numbers.splitlines()), "lines_after": len(_caption(words).splitlines())}
-    _show_png(_beside([png for png, _ in shots]), words, {SLIDER_MIME: slider}, {SLIDER_MIME: lines})
+    _show_png(beside([picture for picture, _ in shots]), words, {SLIDER_MIME: slider}, {SLIDER_MIME: lines})
 
 
 def sweep(widgets: dict, controls: dict, draw) -> int:
@@ -122,33 +128,6 @@ def sweep(widgets: dict, controls: dict, draw) -> int:
     return count
 
 
-def html_slider(render, states: list[dict], *, label: str, alt: str, names: list[str] | None = None) -> str:
-    """A slider over pictures drawn now, as HTML that works alone: no kernel, no network, arrow keys work.
-
-    states: one per position. label: what the slider changes. names: what each position is called; by default its state.
-    """
-    names = names or [_named(state) for state in states]
-    shots = [_draw(render, state) for state in states]
-    sheet, (width, height) = _stacked([png for png, _ in shots])
-    texts = [f"{label} = {name}" + (f". {text}" if text else "") for name, (_, text) in zip(names, shots)]
-    said = "".join(f"<li>{html.escape(t)}</li>" for t in texts)
-    # Every handler finds its parts from the element itself: several sliders live on one page without names for them.
-    move = (
-        "var f=this.closest('figure'),i=+this.value,t=f.querySelectorAll('li')[i].textContent;"
-        f"f.querySelector('img').style.top=(-i*{height})+'px';f.querySelector('output').textContent=t;"
-        "this.setAttribute('aria-valuetext',t)"
-    )
-    return (
-        f'<figure class="ddpm-slider" style="margin:1em 0"><div style="width:{width}px;height:{height}px;overflow:hidden;position:relative">'
-        f'<img alt="{html.escape(_checked_alt(alt))}" style="position:absolute;left:0;top:0;max-width:none;margin:0" '
-        f'width="{width}" height="{sheet.height}" src="data:image/png;base64,{_base64(_encode(sheet))}"></div>'
-        f'<label>{html.escape(label)} <input type="range" min="0" max="{len(states) - 1}" value="0" step="1" '
-        f'aria-label="{html.escape(label)}" aria-valuetext="{html.escape(texts[0])}" style="width:{max(200, width - 120)}px" '
-        f'oninput="{html.escape(move)}"></label><output aria-live="polite" style="display:block">{html.escape(texts[0])}</output>'
-        f"<ul hidden>{said}</ul><figcaption>{html.escape(alt)}</figcaption></figure>"
-    )
-
-
 # --- helpers ---
 
 
@@ -163,10 +142,11 @@ def _live(render, controls: dict, alt: str, question: str) -> None:
     sweep(widgets, controls, lambda **state: _draw(render, state))
 
     def update(**state):
-        png, text = _draw(render, state)
+        picture, text = _draw(render, state)
         said = html.escape(_checked_alt(alt))  # as HTML: JupyterLab shows an image/png without its alt text, and this one has no caption
-        picture = f'<img alt="{said}" src="data:image/png;base64,{_base64(png)}">'
-        display({"text/html": picture, "text/plain": alt}, raw=True)
+        width = shown_size(picture)["width"]
+        shown = f'<img alt="{said}" width="{width}" src="data:image/png;base64,{as_base64(picture)}">'
+        display({"text/html": shown, "text/plain": alt}, raw=True)
         print(_said(state, text))
 
     display(Markdown(f"**Question.** {question}"))
@@ -177,47 +157,14 @@ def _draw(render, state: dict) -> tuple[bytes, str]:
     """What render returns, as PNG and text."""
     result = render(**state)
     figure, text = result if isinstance(result, tuple) else (result, "")
-    return _png(figure), text
+    return png(figure), text
 
 
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return _encode(Image.open(buffer))
-
-
-def _encode(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    small = picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    small.save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
-
-
-def _stacked(pngs: list[bytes]) -> tuple[Image.Image, tuple[int, int]]:
-    """Pictures one below the other, and the size of the place that each of them has."""
-    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
-    width, height = (max(p.size[i] for p in pictures) for i in (0, 1))
-    sheet = Image.new("RGB", (width, height * len(pictures)), "white")
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (0, i * height))
-    return sheet, (width, height)
-
-
-def _beside(pngs: list[bytes], limit: int = 1000) -> bytes:
-    """Pictures side by side, in rows no wider than about `limit` pixels."""
-    pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
-    width, height = (max(p.size[i] for p in pictures) for i in (0, 1))
-    columns = min(len(pictures), max(1, limit // width))
-    whole = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), "white")
-    for i, picture in enumerate(pictures):
-        whole.paste(picture, (i % columns * width, i // columns * height))
-    return _encode(whole)
-
-
-def _show_png(png: bytes, alt: str, extra: dict | None = None, about: dict | None = None) -> None:
+def _show_png(picture: bytes, alt: str, extra: dict | None = None, about: dict | None = None, at_scale: int = SHARP) -> None:
     """Display a PNG with its alt text, and print that as its caption. extra, about: more kinds of the output, and their metadata."""
-    data = {"image/png": _base64(png), "text/plain": alt, **(extra or {})}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}, **(about or {})})
+    data = {"image/png": as_base64(picture), "text/plain": alt, **(extra or {})}
+    size = shown_size(picture) if at_scale == SHARP else {}
+    display(data, raw=True, metadata={"image/png": {"alt": alt, **size}, **(about or {})})
     print(_caption(alt))
 
 
@@ -237,7 +184,3 @@ def _named(state: dict) -> str:
 
 def _said(state: dict, text: str) -> str:
     return _named(state) + (f": {text}" if text else "")
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from ddpm_utils.data.images import to_uint8
-from ddpm_utils.restoration.full_resolution import Change, apply_change, check_image, shrink, spare_faces, working_size
+from ddpm_utils.restoration.full_resolution import Change, check_image, shrink, spare_faces, working_size
 from ddpm_utils.restoration.settings import RetouchSettings
 
 FINE, COARSE = 0.8, 4.0  # standard deviations in pixels at a short side of 512: what fits four real retouched pairs best
@@ -23,11 +23,10 @@ def frequency_residual(image: np.ndarray) -> np.ndarray:
     return AMOUNT * (coarse - fine)
 
 
-def smooth_folds(image: np.ndarray, settings: RetouchSettings, mask: np.ndarray) -> np.ndarray:
-    """image (H, W, 3 or 1), uint8 or uint16, less its band where mask (H, W) in [0, 1] is above 0; as `retouch`, without a model."""
+def frequency_change(image: np.ndarray, settings: RetouchSettings) -> Change:
+    """What frequency separation would change in image (H, W, 3 or 1), uint8 or uint16, anywhere: as `predict_change`, without a model."""
     check_image(image)
     small = to_uint8(shrink(image, *working_size(*image.shape[:2], settings.short_side)))[0]  # (h, w, 3)
     residual = torch.from_numpy(frequency_residual(small)).permute(2, 0, 1) / 127.5
     everywhere = torch.ones_like(residual[:1])
-    change = spare_faces(Change(residual, everywhere, torch.zeros_like(everywhere)), image, settings)
-    return apply_change(image, change.residual, settings.strength, mask)
+    return spare_faces(Change(residual, everywhere, torch.zeros_like(everywhere)), image, settings)

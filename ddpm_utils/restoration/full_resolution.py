@@ -43,6 +43,7 @@ class Change(NamedTuple):
     residual: Tensor  # (3, h, w), to add to the image in [-1, 1]; exactly 0 where it should be left alone
     mask: Tensor  # (1, h, w), probability that a retoucher would work here
     spread: Tensor  # (1, h, w), standard deviation over the samples
+    company: Tensor | None = None  # (1, h, w) in [0, 1], how much wrinkles count in each place (company.py); None: nobody looked
 
 
 def retouch(
@@ -82,11 +83,10 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
         check_finite(said)
         return said
 
-    def predict(source: Tensor) -> Change:
-        said = answer(source)
-        if not settings.raw:  # what it says of the mirror image is as true, and errs elsewhere
-            said = (said + answer(source.flip(-1)).flip(-1)) / 2
-        return Change(*said.split([3, 1, 1]))
+    def predict(source: Tensor) -> Tensor:
+        if settings.raw:
+            return answer(source)
+        return (answer(source) + answer(source.flip(-1)).flip(-1)) / 2  # what it says of the mirror image is as true, and errs elsewhere
 
     size = working_size(*image.shape[:2], settings.short_side)
     small = shrink(image, *size)  # (1, 3, h, w)
@@ -94,19 +94,22 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
     fine_size = working_size(*image.shape[:2], FINER * settings.short_side)
     if not settings.detail or fine_size == size:
         return coarse
-    so_far = Change(*(enlarge(field, *fine_size) for field in coarse))
+    so_far = Change(*(enlarge(field, *fine_size) for field in coarse[:3]))
     lifted = (shrink(image, *fine_size) + so_far.residual).clamp(-1, 1)  # (1, 3, h, w)
-    blended = blend_tiles(lambda tile: torch.cat(predict(tile)), lifted, settings.short_side, progress)  # (5, h, w)
-    fine = fitted(Change(*blended.split([3, 1, 1])), lifted, image, settings)
+    blended = blend_tiles(predict, lifted, settings.short_side, progress)  # (5, h, w)
+    fine = fitted(_change_of(blended), lifted, image, settings)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
-    return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread))
+    return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread), fine.company)
 
 
-def _predict_whole(predict: Callable[[Tensor], Change], small: Tensor, longest: int, progress: bool) -> Change:
+def _predict_whole(predict: Callable[[Tensor], Tensor], small: Tensor, longest: int, progress: bool) -> Change:
     """The change of small (1, 3, h, w): at once, or in tiles of `longest` pixels where it is longer."""
-    if max(small.shape[-2:]) <= longest:
-        return predict(small)
-    return Change(*blend_tiles(lambda tile: torch.cat(predict(tile)), small, longest, progress).split([3, 1, 1]))
+    return _change_of(predict(small) if max(small.shape[-2:]) <= longest else blend_tiles(predict, small, longest, progress))
+
+
+def _change_of(fields: Tensor) -> Change:
+    """(5, h, w): residual, mask and spread one upon the other."""
+    return Change(*fields.split([3, 1, 1]))
 
 
 def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings) -> Change:
@@ -123,9 +126,9 @@ def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSet
     residual = in_the_colours_of_shading(residual, small, gate(change.mask[0]).numpy() * allowed)
     largest = np.abs(residual).max(-1, keepdims=True)
     residual *= np.clip(largest / FAINT - 1, 0, 1)
-    return spare_faces(
-        Change(torch.from_numpy(residual).permute(2, 0, 1), change.mask * torch.from_numpy(allowed), change.spread), image, settings
-    )
+    counts = torch.from_numpy(allowed)[None]
+    kept = Change(torch.from_numpy(residual).permute(2, 0, 1), change.mask * counts, change.spread, counts)
+    return spare_faces(kept, image, settings)
 
 
 def spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) -> Change:
@@ -135,7 +138,7 @@ def spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) ->
     looked_at = shrink(image, *working_size(*image.shape[:2], DETECTION_SIDE))  # (1, 3, h, w)
     allowed = away_from_faces(find_faces(to_uint8(looked_at)[0]), *looked_at.shape[-2:])
     allowed = F.interpolate(allowed[None, None], size=change.mask.shape[-2:], mode="bilinear", align_corners=False)[0]
-    return Change(change.residual * allowed, change.mask * allowed, change.spread)
+    return change._replace(residual=change.residual * allowed, mask=change.mask * allowed)
 
 
 def apply_change(image: np.ndarray, residual: Tensor, strength: float = 1.0, mask: np.ndarray | None = None) -> np.ndarray:

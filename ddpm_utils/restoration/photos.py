@@ -126,8 +126,11 @@ def layer_of(before: np.ndarray, after: np.ndarray) -> bytes:
     return deep_png(layer)
 
 
-def side_by_side(before: np.ndarray, after: np.ndarray, height: int = 640) -> Image.Image:
-    """Before, after, and where they differ (in red over grey, full at 16 of 255 levels), each at most `height` high and twice as wide."""
+def side_by_side(before: np.ndarray, after: np.ndarray, height: int = 640, found: np.ndarray | None = None) -> Image.Image:
+    """Before, after, and where they differ (in red over grey, full at 16 of 255 levels), each at most `height` high and twice as wide.
+
+    found: (h, w, 3) uint8, of any size: a fourth picture, of what was found.
+    """
     if before.dtype == np.uint16:
         before, after = (before >> 8).astype(np.uint8), (after >> 8).astype(np.uint8)
     difference = np.maximum(before, after) - np.minimum(before, after)  # (H, W, C), without overflow
@@ -138,8 +141,10 @@ def side_by_side(before: np.ndarray, after: np.ndarray, height: int = 640) -> Im
     panels = [panel.resize((width, height), Image.Resampling.LANCZOS) for panel in panels]
     grey = panels[0].convert("L").convert("RGB")
     panels.append(Image.composite(Image.new("RGB", (width, height), (255, 0, 0)), grey, red.resize((width, height), Image.Resampling.BOX)))
-    sheet = Image.new("RGB", (3 * width + 16, height + 20), "white")
-    for i, (panel, title) in enumerate(zip(panels, ("before", "after", "changed"))):
+    if found is not None:
+        panels.append(Image.fromarray(found).resize((width, height), Image.Resampling.LANCZOS))
+    sheet = Image.new("RGB", (len(panels) * (width + 8) - 8, height + 20), "white")
+    for i, (panel, title) in enumerate(zip(panels, ("before", "after", "changed", "found"))):
         sheet.paste(panel, (i * (width + 8), 20))
         ImageDraw.Draw(sheet).text((i * (width + 8) + 2, 4), title, fill="black")
     return sheet

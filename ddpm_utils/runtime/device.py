@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -50,14 +51,28 @@ class Execution:
         last = (self.device_type == "cuda" and self.precision != "fp32") or (self.device_type == "cpu" and self.precision == "fp32")
         return torch.channels_last if last else torch.contiguous_format
 
+    def stage(self, x: torch.Tensor) -> torch.Tensor:
+        """x on the CPU as `place` wants it: images (B, C, H, W) in the network's layout, in pinned memory where a CUDA GPU copies from it."""
+        x = x.contiguous(memory_format=self.memory_format) if x.dim() == 4 else x
+        return x.pin_memory() if self.device_type == "cuda" else x
+
     def place(self, x: torch.Tensor) -> torch.Tensor:
-        """x on the device, images (B, C, H, W) in the network's layout: it keeps that of its input, and the wrong one halves the speed."""
-        return x.to(self.device, memory_format=self.memory_format) if x.dim() == 4 else x.to(self.device)
+        """x on the device, images (B, C, H, W) in the network's layout: it keeps that of its input, and the wrong one halves the speed.
+
+        A CUDA GPU copies what was staged while the CPU goes on; the memory is kept until that is done.
+        """
+        settings = {"device": self.device, "non_blocking": self.device_type == "cuda"}
+        return x.to(**settings, memory_format=self.memory_format) if x.dim() == 4 else x.to(**settings)
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes files and prints."""
         return self.rank == 0
+
+    @property
+    def in_words(self) -> str:
+        """The device, and how many processes share the work."""
+        return describe_device(self.device) + (f", one of {self.world_size} processes" if self.world_size > 1 else "")
 
     def as_saved(self) -> dict:
         """What a state remembers of how it was computed: where this changes, a resumed run rounds otherwise."""
@@ -84,6 +99,19 @@ class Execution:
         dist.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
+    def shared_out(self, rows: int, at_a_time: int, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """What `compute` makes of all rows, `at_a_time` of them (n, …) at once, in every process; each computes every world_size-th part.
+
+        The parts are the same however many processes there are, and with them the result.
+        """
+        parts = [slice(start, min(start + at_a_time, rows)) for start in range(0, rows, at_a_time)]
+        mine = [compute(part) for part in parts[self.rank :: self.world_size]]
+        if self.world_size == 1:
+            return np.concatenate(mine)
+        everyones: list = [None] * self.world_size
+        dist.all_gather_object(everyones, mine)
+        return np.concatenate([everyones[k % self.world_size][k // self.world_size] for k in range(len(parts))])
+
 
 TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what it sets beside WORLD_SIZE
 
@@ -105,6 +133,15 @@ def join_processes(device: str) -> tuple[str, int, int]:
         importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return device, dist.get_rank(), int(world_size)
+
+
+def join(device: str) -> Execution:
+    """This process's share of the work on the device called so; the first says which that is."""
+    device, rank, world_size = join_processes(choose_device(device))
+    execution = Execution(device, rank=rank, world_size=world_size)
+    if execution.is_first:
+        print(f"device: {execution.in_words}")
+    return execution
 
 
 def will_be_first() -> bool:

@@ -5,9 +5,11 @@ on the CPU. What ran before has no influence, so that a run which is cut and res
 reach every kind of device; each of several processes takes its slice.
 """
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 
 from ddpm_utils.data.images import ImageSet, to_float
 from ddpm_utils.runtime.rng import keyed_generator
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -64,3 +68,23 @@ def draw_batch(task, data: ImageSet, step: int) -> Batch:
     eps = torch.randn(x0.shape, generator=generator)
     label = None if config.network.classes is None else torch.from_numpy(data.labels[rows])
     return task.complete(Batch(x0, t, eps, label), data, draw)
+
+
+class Ahead(Generic[T]):
+    """`draw`, a function of the step, whose next value is drawn by a thread while a GPU computes with this one.
+
+    It returns what `draw` does, and raises what it raises, at the same step. Any step may follow any other, as where a run is resumed: one that
+    wasn't expected is drawn when it is asked for.
+    """
+
+    def __init__(self, draw: Callable[[int], T]):
+        self.draw = draw
+        self.thread = ThreadPoolExecutor(1)
+        self.coming: dict[int, Future[T]] = {}
+
+    def __call__(self, step: int) -> T:
+        """The value of this step."""
+        drawn = self.coming.pop(step, None) or self.thread.submit(self.draw, step)
+        value = drawn.result()
+        self.coming = {step + 1: self.thread.submit(self.draw, step + 1)}
+        return value

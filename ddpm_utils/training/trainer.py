@@ -20,7 +20,7 @@ from ddpm_utils.ema import EMA, power_decay, standard_decay
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.runtime.rng import keyed_generator
-from ddpm_utils.training.batches import Batch, draw_batch
+from ddpm_utils.training.batches import Ahead, Batch, draw_batch
 from ddpm_utils.training.task import Task
 from ddpm_utils.unet import Encoder
 
@@ -73,6 +73,8 @@ class Trainer:
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
         self.optimizer = kind(self.network.parameters(), lr=config.lr, fused=True)
         self.scaler = torch.amp.GradScaler(execution.device_type, enabled=execution.precision == "fp16")
+        # on a CPU, which has nothing else to wait for, a thread would only take turns with the network's
+        self.parts_of = Ahead(self._drawn) if execution.device_type == "cuda" else self._drawn
         self.step = 0
 
     @cached_property
@@ -92,11 +94,10 @@ class Trainer:
 
     def train_step(self) -> StepResult:
         """One step of Ho's algorithm 1: noise a batch, predict, follow the gradient, move the averages."""
-        batch = draw_batch(self.task, self.data, self.step)
+        parts = self.parts_of(self.step)
         lr = learning_rate(self.config, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        parts = self._micro_batches(batch)
         losses = torch.cat([self._backward(part, k, last=k == len(parts) - 1) for k, part in enumerate(parts)])
         self.scaler.unscale_(self.optimizer)
         grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
@@ -130,6 +131,11 @@ class Trainer:
     def average_network(self, index: int = 0) -> nn.Module:
         """A copy of the network with averaged weights, in eval mode: the one to sample from."""
         return self.averages[index].copy_to(copy.deepcopy(self.network)).eval()
+
+    def _drawn(self, step: int) -> list[Batch]:
+        """This process's micro-batches of a step, staged for the device."""
+        parts = self._micro_batches(draw_batch(self.task, self.data, step))
+        return [Batch(*(None if value is None else self.execution.stage(value) for value in part)) for part in parts]
 
     def _micro_batches(self, batch: Batch) -> list[Batch]:
         """This process's slice of the batch, in as many equal parts as gradients are accumulated over."""

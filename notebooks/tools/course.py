@@ -119,6 +119,7 @@ def address_it(notebook, name: str) -> None:
     for cell in notebook.cells:
         if "setup" in cell.metadata.get("tags", []):
             cell.source = source()
+            cell.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
     title, _, rest = notebook.cells[0].source.partition("\n\n")
     rest = BADGE.sub("", rest).lstrip("\n")
     place = f"{address()}/blob/main/notebooks/{name}"

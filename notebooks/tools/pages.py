@@ -13,12 +13,15 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from ddpm_utils.course.widgets import SLIDER_MIME
 
 TAG = re.compile(r"\\tag\{([^}]*)\}")
+FOLDED = {"solution": "Solution", "setup": "Set-up, the same in every notebook"}  # cells whose code opens on a click, by tag
+OPEN, CLOSE = "A-RESULT-BEGINS-HERE", "A-RESULT-ENDS-HERE"  # what becomes the ends of a fold around outputs
 STYLE = """<style>
 body { background: white; } #notebook-container { width: auto; max-width: 84em; box-shadow: none; }
 .rendered_html :is(p, li, figcaption) { max-width: 60em; } .rendered_html :is(td, th) { text-align: left; } .rendered_html table { margin-left: 0; }
 div.input_area pre, div.output_area pre { font-size: 12px; word-break: normal; overflow-wrap: anywhere; }
 .equation { display: flex; align-items: center; gap: 1em; overflow-x: auto; margin: 1em 0; max-width: 60em; }
 .equation math { flex: 1; font-size: 1.1em; } .rendered_html img { max-width: 100%; margin-left: 0; }
+summary { cursor: pointer; color: #1c5fa8; margin: 0.3em 0; } .output_svg svg { max-width: 100%; height: auto; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "DejaVu Math TeX Gyre", math; }
 </style>
 """
@@ -82,15 +85,43 @@ def page(notebook, path: Path, stems: set[str]) -> str:
     """The HTML of one notebook. stems: the notebooks that have pages of their own, to link to."""
     for cell in notebook.cells:
         sliders_in_place_of_filmstrips(cell.get("outputs", []))
+    for cell in results_of_predictions(notebook):
+        gate(cell)
     exporter = Exporter(template_name="classic", mathjax_url="", require_js_url="", jquery_url="")
     exporter.folder = path.parent
     text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title(notebook)}})
     text = re.sub(r"<script\b.*?</script>", "", text, flags=re.S)  # MathJax and Mermaid, which are fetched; sliders need none
-    code = r'(celltag_solution.*?)(<div class="\s*highlight.*?</pre></div>)'
-    text = re.sub(code, r"\1<details><summary>Solution</summary>\2</details>", text, flags=re.S)
+    for tag, name in FOLDED.items():
+        code = rf'(celltag_{tag}.*?)(<div class="\s*highlight.*?</pre></div>)'
+        text = re.sub(code, rf"\1<details><summary>{name}</summary>\2</details>", text, flags=re.S)
+    area = r'<div class="output_area">(?:(?!<div class="output_area">).)*?'
+    text = re.sub(
+        area + OPEN + r".*?</div>\s*</div>",
+        '<details class="gate"><summary>Your guess is written down? Open the result.</summary>',
+        text,
+        flags=re.S,
+    )
+    text = re.sub(area + CLOSE + r".*?</div>\s*</div>", "</details>", text, flags=re.S)
     text = text.replace("<html>", '<html lang="en">', 1).replace("</head>", STYLE + "</head>", 1)
     text = re.sub(r'href="(\d\d_\w+)\.ipynb', lambda m: f'href="{m[1]}.html' if m[1] in stems else m[0], text)
     return re.sub(r'href="\.\./', 'href="../../', text)  # build/html lies one folder deeper than notebooks
+
+
+def results_of_predictions(notebook) -> list:
+    """The code cells that show what a prediction was about: the first below it that names the guess, or else the next one with outputs."""
+    found = []
+    for i, cell in enumerate(notebook.cells):
+        if "prediction" in cell.metadata.get("tags", []):
+            names = re.findall(r"^(\w+) = ", cell.source, re.M)
+            below = [c for c in notebook.cells[i + 1 :] if c.cell_type == "code" and c.get("outputs")]
+            found += [next((c for c in below if any(name in c.source for name in names)), None) or below[0]] if below else []
+    return found
+
+
+def gate(cell) -> None:
+    """Have the outputs of a cell open on a click."""
+    marks = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in (OPEN, CLOSE)]
+    cell.outputs = [marks[0], *cell.outputs, marks[1]]
 
 
 def sliders_in_place_of_filmstrips(outputs: list) -> None:

@@ -125,7 +125,7 @@ def test_what_a_sentence_says_to_do_works(workshop, tmp_path, monkeypatch, capsy
 
 BOARDS = "tests/unit/training/test_boards.py"
 NO_HOME = "tests/commands/test_resources.py::test_without_a_home_the_cache_and_a_tilde_are_told_and_all_else_works"
-SETS = "tests/unit/data/test_published_sets.py"
+SETS, ADAPT = "tests/unit/data/test_published_sets.py", "tests/commands/test_adapt.py"
 SOUND, CHECK = "tests/unit/training/test_soundness.py", "tests/unit/training/test_checkpoints.py"
 BACKUP, FILES, STARTS = (f"tests/unit/{name}.py" for name in ("training/test_backup", "runtime/test_files", "training/test_starts"))
 ELSEWHERE = {  # words of a sentence: the test that does what it says
@@ -143,6 +143,8 @@ ELSEWHERE = {  # words of a sentence: the test that does what it says
     "there is no home folder to keep decoded images in; set DDPM_CACHE": NO_HOME,
     "there is no home folder for '~/x'; write the whole path": NO_HOME,
     "holds no state, and nothing else tells its step: ": f"{BACKUP}::test_an_older_run_never_replaces_the_later_steps_of_its_copy",
+    "to fit to some and judge by the others, got ": f"{ADAPT}::test_a_model_that_gains_on_photographs_it_has_not_seen_is_written",
+    "; name the retouched ones second": f"{ADAPT}::test_a_model_that_gains_on_photographs_it_has_not_seen_is_written",
     "only a diffusers UNet2DModel can be converted": "tests/unit/test_unet.py::test_hos_network_from_diffusers_gives_equal_outputs",
 }
 PYTHON = "it answers a call in Python, not a command"

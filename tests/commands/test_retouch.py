@@ -139,7 +139,26 @@ def test_side_by_side_shows_before_and_after(model, photo, image, tmp_path):
     assert Image.open(tmp_path / "sheet.jpg").format == "JPEG"
 
 
+def test_what_was_found_is_told_and_shown(photo, tmp_path, capsys):
+    assert run(photo, "--out", tmp_path / "out.png", "--people", "--cloth", "--side-by-side", tmp_path / "sheet.png") == 0
+    assert "; wrinkles count on 0.0% of the photograph; no face was found, " in capsys.readouterr().out
+    assert pixels(tmp_path / "sheet.png").shape == (96 + 20, 4 * 120 + 24, 3)
+
+
 # --- a folder ---
+
+
+def test_what_was_rejected_on_the_page_is_put_back(model, folder, tmp_path, capsys):
+    (folder / "broken.jpg").unlink()
+    out, page = tmp_path / "out", tmp_path / "report.html"
+    assert run(model, folder, "--out", out, "--report", page) == 0
+    assert f"3 photographs to look at: {page}" in capsys.readouterr().out
+    assert all(name in page.read_text() for name in ("photos/a.png", "photos/b.jpg", "out/of%20a%20day/c.png"))
+    (tmp_path / "decisions.json").write_text('{"rejected": ["of a day/c.png", "b.jpg"]}')
+    assert run(model, folder, "--out", out, "--restore", tmp_path / "decisions.json") == 0
+    assert "2 put back as they were" in capsys.readouterr().out
+    same = {name: (out / name).read_bytes() == (folder / name).read_bytes() for name in ("a.png", "b.jpg", "of a day/c.png")}
+    assert same == {"a.png": False, "b.jpg": True, "of a day/c.png": True}
 
 
 def test_a_broken_file_does_not_lose_the_others(model, folder, tmp_path, capsys):

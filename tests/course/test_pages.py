@@ -28,7 +28,10 @@ def test_a_page_fetches_nothing_and_shows_every_formula_and_slider(path):
     assert page.count('class="ddpm-slider"') == sliders
     prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     assert page.count('<div class="equation">') == len(re.findall(r"\$\$.*?\$\$", prose, re.S))
-    assert page.count("<details>") == sum("solution" in c.metadata.get("tags", []) for c in notebook.cells)
+    tags = [tag for c in notebook.cells for tag in c.metadata.get("tags", [])]
+    assert page.count("<summary>Solution</summary>") == tags.count("solution")
+    assert page.count('<details class="gate">') == tags.count("prediction")
+    assert page.count("<details") == page.count("</details>")
     for tag in re.findall(r"\\tag\{(.*?)\}", prose):
         assert f"<span>({tag})</span>" in page
 

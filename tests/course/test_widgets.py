@@ -4,6 +4,7 @@ import base64
 import io
 import re
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -11,8 +12,10 @@ from PIL import Image
 
 from ddpm_utils.course import widgets
 from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, grade
+from ddpm_utils.course.html_slider import html_slider
+from ddpm_utils.course.pictures import encoded, png
 from ddpm_utils.course.profiles import by_profile, profile
-from ddpm_utils.course.widgets import Choice, Slider, animate, explore, html_slider, show
+from ddpm_utils.course.widgets import Choice, Slider, animate, explore, show
 from ddpm_utils.errors import InputError
 
 
@@ -41,15 +44,49 @@ def test_slider_positions_are_both_ends_and_the_middle_on_its_steps():
     assert Slider(0, 10, 0, 4).positions() == [0, 4, 8]
 
 
+def image(colours):
+    figure = Figure(figsize=(1, 1), dpi=50)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(colours, interpolation="nearest")
+    axes.set_axis_off()
+    return figure
+
+
 def test_a_picture_needs_alt_text_and_says_it_twice(shown, capsys):
-    show(drawing(1)[0], alt="A rising line.")
+    show(image(np.eye(5)), alt="A diagonal.")
     (data, keywords), *_ = shown
-    assert keywords["metadata"] == {"image/png": {"alt": "A rising line."}}
-    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).mode == "P"
-    assert capsys.readouterr().out == "Figure: A rising line.\n"
+    assert keywords["metadata"] == {"image/png": {"alt": "A diagonal.", "width": 50, "height": 50}}
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (100, 100), "twice the resolution"
+    assert capsys.readouterr().out == "Figure: A diagonal.\n"
     for nothing in ("", "  ", None):
         with pytest.raises(InputError, match="alt must say"):
             show(drawing(1)[0], alt=nothing)
+
+
+def test_lines_are_kept_as_svg_that_says_its_alt_text_and_is_the_same_each_time(shown, capsys):
+    for _ in range(2):
+        show(drawing(1)[0], alt='A "rising" line.')
+    (data, keywords), (again, _) = shown
+    assert data["image/svg+xml"].startswith("<svg ")
+    assert 'aria-label="A &quot;rising&quot; line."' in data["image/svg+xml"]
+    assert keywords["metadata"] == {"image/svg+xml": {"alt": 'A "rising" line.'}}
+    assert data == again
+    assert "image/png" not in data
+
+
+def test_a_cloud_of_thousands_of_points_is_kept_as_pixels(shown):
+    figure = Figure(figsize=(1, 1), dpi=50)
+    figure.subplots().scatter(*np.random.default_rng(0).normal(size=(2, 3000)))
+    show(figure, alt="A cloud.")
+    assert "image/png" in shown[0][0]
+
+
+@pytest.mark.parametrize("colours", [2, 200, 1000])
+@pytest.mark.parametrize("form", ["png", "webp"])
+def test_a_picture_keeps_every_colour(colours, form):
+    values = np.random.default_rng(0).integers(0, 256, (colours, 3), dtype=np.uint8)[np.arange(3600) % colours].reshape(60, 60, 3)
+    kept = np.asarray(Image.open(io.BytesIO(encoded(Image.fromarray(values), form))).convert("RGB"))
+    assert np.array_equal(kept, values)
 
 
 def test_a_film_is_one_picture_that_moves_with_the_colours_of_its_frames(shown, capsys):
@@ -103,14 +140,25 @@ def test_a_control_without_effect_is_refused(shown):
         explore(lambda a, b: drawing(a), {"a": Slider(0, 4, 1), "b": Choice(("x", "y"))}, question="?", alt="A line.")
 
 
-def test_the_html_slider_stands_alone_and_is_labelled():
-    page = html_slider(drawing, [{"a": a} for a in range(4)], label="a <b>", alt='A "line".')
-    assert 'max="3"' in page
-    assert 'aria-label="a &lt;b&gt;"' in page
+def test_the_html_slider_stands_alone_and_moves_every_control():
+    page = html_slider(
+        lambda **state: (png(drawing(**state)[0]), drawing(**state)[1]),
+        {"a": [0, 1, 2], "b": ["x", "<y>"]},
+        start={"a": 1, "b": "x"},
+        alt='A "line".',
+        choices=frozenset({"b"}),
+    )
+    assert 'max="2" value="1"' in page
+    assert "<option" in page
+    assert 'aria-label="b"' in page
     assert 'alt="A &quot;line&quot;."' in page
     assert "http" not in page
-    sheet = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])))
-    assert sheet.size == (50, 200)
+    assert re.findall(r"<li>a = (\d), b = (\S+?)\. a is", page) == [(a, b) for b in ("x", "&lt;y&gt;") for a in "012"]
+    sheets = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([^\"]+)", page)]
+    assert [sheet.size for sheet in sheets] == [(100, 300)] * 2, "three states of 50 pixels, at twice the resolution, for each choice"
+    assert page.count(";display:none") == 1, "one sheet is seen"
+    with pytest.raises(InputError, match="must start at one of its positions"):
+        html_slider(lambda a: drawing(a), {"a": [1]}, start={"a": 2}, alt="A line.")
 
 
 # --- checks ---
@@ -119,7 +167,7 @@ def test_the_html_slider_stands_alone_and_is_labelled():
 def test_compare_says_how_equal(capsys):
     compare("a", torch.ones(2), torch.ones(2))
     compare("b", torch.tensor([1.0, torch.inf]), torch.tensor([1.0 + 1e-6, torch.inf]), tolerance=1e-5)
-    assert re.search(r"a: exactly equal.*\nb: equal up to rounding, at most \S+ apart", capsys.readouterr().out)
+    assert re.fullmatch(r"a: equal\nb: equal to \de-\d\d\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("other", [[1.0, 2.1], [1.0, torch.nan], [1.0], [1.0, torch.inf]])

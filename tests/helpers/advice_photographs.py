@@ -18,6 +18,38 @@ ROWS = [
         "; add --include, a mask that is white on the wrinkles",
         "retouch photo.png --method frequency --include white.png --out y.png",
     ),
+    go(
+        "retouch photo.png --out y.png --cloth --raw RETOUCH",
+        "which --raw and --method frequency don't ask; leave it out, or them",
+        "retouch photo.png --out y.png --raw RETOUCH",
+        "retouch photo.png --out z.png --cloth RETOUCH",
+    ),
+    go(
+        "retouch photo.png --out y.png --report r.html RETOUCH",
+        "; take --side-by-side instead",
+        "retouch photo.png --out y.png --side-by-side s.png RETOUCH",
+    ),
+    go(
+        "retouch photos --out y --restore no.json RETOUCH",
+        "there are no decisions 'no.json' (No such file or directory); check the name",
+        "retouch photos --out y --restore d.json RETOUCH",
+        mend="Path('d.json').write_text('{\"rejected\": []}')",
+    ),
+    go(
+        "retouch photos --out y --restore file RETOUCH",
+        "; save them from the page that --report wrote",
+        "retouch photos --out y --report r.html RETOUCH",
+        "retouch photos --out y --restore d.json RETOUCH",
+        mend="Path('d.json').write_text('{\"rejected\": []}')",
+    ),
+    go(
+        "retouch photos --out y --restore d.json RETOUCH",
+        "'photos' holds no photograph 'a.png'; give the folders that the decisions are about",
+        "retouch photos --out y RETOUCH",
+        "retouch photos --out y --restore d.json RETOUCH",
+        spoil="Path('d.json').write_text('{\"rejected\": [\"a.png\"]}')",
+        mend="shutil.copy('photo.png', 'photos/a.png')",
+    ),
     go("retouch empty --out y RETOUCH", "; it should hold files that end in", mend="shutil.copy('photo.png', 'empty')"),
     go(
         "retouch photo.png --out photo.png --overwrite RETOUCH",

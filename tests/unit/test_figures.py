@@ -22,3 +22,9 @@ def test_control_characters_and_bytes_that_are_no_utf8_are_escaped(tmp_path):
     figure = sample_grid(IMAGES, 1, ("caf\udce9", "two\nlines"))
     figure.savefig(tmp_path / "figure.png")
     assert {r"caf\udce9", r"two\nlines"} <= {text.get_text() for text in figure.findobj(Text)}
+
+
+def test_a_grid_has_a_name_over_each_column_and_none_beyond_them():
+    figure = sample_grid(np.concatenate([IMAGES] * 2), 2, column_names=("first", "$second$", "third"))
+    shown = {text.get_text() for text in figure.axes[0].texts}
+    assert shown == {"first", "$second$"}

@@ -19,7 +19,7 @@ class Mismatch(AssertionError):
 
 
 def compare(name: str, mine, reference, tolerance: float = 1e-12) -> None:
-    """Print whether `mine` equals `reference` exactly, or by how much it differs at most (absolutely); above tolerance raise Mismatch.
+    """Print in one short line that `mine` equals `reference`, or by how much they differ at most (absolutely); above tolerance raise Mismatch.
 
     Tensors of any shape, or numbers. Shapes must agree, and NaN equals nothing.
     """
@@ -27,14 +27,14 @@ def compare(name: str, mine, reference, tolerance: float = 1e-12) -> None:
     if mine.shape != reference.shape:
         raise Mismatch(f"{name}: shape {tuple(mine.shape)}, the reference has {tuple(reference.shape)}")
     if torch.equal(mine, reference):
-        print(f"{name}: exactly equal, shape {tuple(mine.shape)}")
+        print(f"{name}: equal")
         return
     difference, where = _largest(mine, reference)
     if not difference <= tolerance:
         raise Mismatch(
             f"{name}: differs by up to {difference:.3g}{_at(where)}, {mine[where]:.6g} instead of {reference[where]:.6g}; allowed is {tolerance:.3g}"
         )
-    print(f"{name}: equal up to rounding, at most {difference:.1e} apart (allowed {tolerance:.3g})")
+    print(f"{name}: equal to {difference:.0e}")
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def expect_failure(symptom: str, error: type[BaseException] = Mismatch):
     try:
         yield
     except error as caught:
-        print(textwrap.fill(f"As it should be, this is caught. {caught}", 110))
-        print(textwrap.fill(f"Symptom in practice: {symptom}", 110))
+        print(textwrap.fill(f"Caught, as it should be: {caught}", 110))
+        print(textwrap.fill(f"What it does: {symptom}", 110))
     else:
         raise AssertionError(f"this was meant to go wrong and did not; the symptom would have been: {symptom}")
 

@@ -36,3 +36,14 @@ def exercise_2(betas_of) -> str:
         if differs:
             return differs
     return ""
+
+
+def exercise_3(straight) -> str:
+    """straight(T, first, last) -> alpha_bar whose log SNR is a straight line between the logarithms of first and last."""
+    for T, first, last in ((2, 4.0, 0.25), (5, 100.0, 0.01), (1000, 1e4, 4e-5)):
+        snr = [first * (last / first) ** (t / (T - 1)) for t in range(T)]  # equal factors from step to step
+        expected = torch.tensor([ratio / (1 + ratio) for ratio in snr], dtype=torch.float64)
+        differs = difference(f"alpha_bar (T = {T}, SNR from {first:g} to {last:g})", straight(T, first, last), expected)
+        if differs:
+            return differs
+    return ""

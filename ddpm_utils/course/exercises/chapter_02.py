@@ -37,3 +37,23 @@ def exercise_2(coin) -> str:
         if differs := difference(f"the mean of x_0 for alpha_bar_t = {ab}", mine, torch.tensor(expected, dtype=torch.float64)):
             return differs
     return ""
+
+
+def exercise_3(class_shares) -> str:
+    """class_shares(alpha_bar_t, x_t, images, labels) -> (B, 10), Bayes' rule over the images, added up by class."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(6, 1, 2, 2, generator=generator, dtype=torch.float64)
+    labels, x_t = torch.tensor([3, 0, 3, 9, 1, 0]), torch.randn(4, 1, 2, 2, generator=generator, dtype=torch.float64)
+    for ab in (0.9, 0.5, 0.01):
+        expected = torch.zeros(4, 10, dtype=torch.float64)
+        for row, x in enumerate(x_t.flatten(1).tolist()):
+            likelihoods = [
+                math.exp(-sum((value - math.sqrt(ab) * pixel) ** 2 for value, pixel in zip(x, image)) / (2 * (1 - ab)))
+                for image in images.flatten(1).tolist()
+            ]
+            for label, likelihood in zip(labels.tolist(), likelihoods):
+                expected[row, label] += likelihood / sum(likelihoods)
+        mine = class_shares(torch.tensor(ab, dtype=torch.float64), x_t, images, labels)
+        if differs := difference(f"the probability of the classes at alpha_bar = {ab}", mine, expected):
+            return differs
+    return ""

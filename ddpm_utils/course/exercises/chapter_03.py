@@ -8,7 +8,7 @@ from ddpm_utils.course.exercises import difference
 from ddpm_utils.unet import Attention, UNetConfig
 
 
-def exercise_1(seen_by) -> str:
+def exercise_2(seen_by) -> str:
     """seen_by(low, high, layers) -> first and last row of the input that output rows low .. high depend on."""
     cases = [
         ["conv"],
@@ -45,7 +45,7 @@ def _measured(low: int, high: int, layers: list[str]) -> tuple[int, int]:
     return int(rows.min()), int(rows.max())
 
 
-def exercise_2(attention_cost) -> str:
+def exercise_3(attention_cost) -> str:
     """attention_cost(channels, pixels) -> (parameters, FLOP)."""
     for channels, side in ((8, 4), (64, 7), (256, 16)):
         answer = attention_cost(channels, side**2)
@@ -60,4 +60,23 @@ def exercise_2(attention_cost) -> str:
         for mine, (what, expected) in zip(answer, counts.items()):
             if differs := difference(f"{case}, the number of {what}", float(mine), float(expected)):
                 return differs
+    return ""
+
+
+def exercise_1(cut) -> str:
+    """cut(skips, side) -> a new list, zeros where the side is `side`."""
+    shapes = [(2, 3, 8, 8), (2, 3, 4, 4), (2, 5, 8, 8), (2, 5, 2, 2)]
+    skips = [torch.randn(shape, generator=torch.Generator().manual_seed(k)) for k, shape in enumerate(shapes)]
+    before = [skip.clone() for skip in skips]
+    for side in (8, 4, 3):
+        mine = cut(skips, side)
+        if mine is None:
+            return "the list of skips is still missing"
+        if len(mine) != len(skips):
+            return f"there should be {len(skips)} skips, you return {len(mine)}"
+        for k, (skip, old) in enumerate(zip(mine, before)):
+            if differs := difference(f"for side {side}, skip {k} of side {old.shape[2]}", skip, old * (old.shape[2] != side)):
+                return differs
+        if not all(map(torch.equal, skips, before)):
+            return "the skips that were given should stay as they are"
     return ""

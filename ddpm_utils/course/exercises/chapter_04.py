@@ -51,7 +51,34 @@ def exercise_2(drop_labels) -> str:
     return ""
 
 
-def exercise_3(memory_of) -> str:
+def exercise_3(stratified) -> str:
+    """stratified(B, T, generator) -> (B,) timesteps, one in each of B equal slices of 0 .. T - 1, in random order."""
+    first = stratified(4, 8, torch.Generator().manual_seed(0))
+    if first is None or first is ...:
+        return "the timesteps are still missing"
+    if first.dtype != torch.int64 or first.shape != (4,):
+        return f"for B = 4 there should be 4 numbers of int64, you return shape {tuple(first.shape)} of {first.dtype}"
+    places = []
+    for B, T in ((10, 1000), (64, 1000), (3, 7)):
+        drawn = [stratified(B, T, torch.Generator().manual_seed(seed)) for seed in range(400)]
+        for t in drawn:
+            ordered = t.sort().values.tolist()
+            outside = [k for k, value in enumerate(ordered) if not k * T // B <= value < (k + 1) * T / B]
+            if outside:
+                return f"for B = {B} and T = {T}, slice {outside[0]} holds {ordered[outside[0]]}, it should hold one of its own numbers"
+        means = torch.stack([t.sort().values for t in drawn]).double().mean(0)
+        middles = (torch.arange(B) + 0.5) * T / B - 0.5
+        if (means - middles).abs().max() > 0.25 * T / B + 0.5:
+            return f"for B = {B} and T = {T} the draws don't fill their slices evenly"
+        places.append(torch.stack(drawn).double().mean(0))
+    if (places[0] - 499.5).abs().max() > 80:
+        return "a place in the batch gets small or large t more often than others: shuffle them"
+    if not torch.equal(stratified(10, 1000, torch.Generator().manual_seed(1)), stratified(10, 1000, torch.Generator().manual_seed(1))):
+        return "the same generator should give the same timesteps"
+    return ""
+
+
+def exercise_4(memory_of) -> str:
     """memory_of(rule, steps) -> (steps + 1,): the share of the weights after each step in the average; index 0 is the start."""
     rules = {
         "a constant 0.9": lambda step: 0.9,

@@ -69,3 +69,19 @@ def exercise_3(label_gradient) -> str:
     if isinstance(mine, torch.Tensor) and mine.requires_grad:
         return "the gradient still hangs in the graph that made it: return it detached, or a sampler's memory grows with every step"
     return difference("the gradient", mine, expected)
+
+
+def exercise_4(scheduled) -> str:
+    """scheduled(conditional, unconditional, scale_at) -> a denoiser that is guided at scale_at[t], image by image."""
+    scale_at = torch.linspace(0.0, 9.0, 10)
+    denoiser = scheduled(lambda x, t: 2 * x + t.view(-1, 1, 1, 1), lambda x, t: x - 1, scale_at)
+    if denoiser is None:
+        return "the denoiser is still missing"
+    x, t = torch.arange(12.0).view(3, 1, 2, 2), torch.tensor([0, 4, 9])
+    mine = denoiser(x, t)
+    for image, step in enumerate(t.tolist()):
+        free = x[image] - 1
+        expected = free + step * (2 * x[image] + step - free)  # the scale is t here
+        if differs := difference(f"the answer at t = {step}", mine[image], expected, 1e-5):
+            return differs
+    return ""

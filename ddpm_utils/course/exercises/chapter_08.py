@@ -59,3 +59,17 @@ def exercise_3(combine) -> str:
         if any(not torch.equal(a, b) for a, b in zip(before, tensors(skips))):
             return "the base's own skips should stay as they are: make new tensors instead of adding in place"
     return ""
+
+
+def exercise_4(moved) -> str:
+    """moved(hint, right, down) -> the hint moved by so many pixels, zeros where nothing comes from."""
+    hint = torch.arange(1.0, 25.0).view(2, 1, 3, 4)
+    for right, down in ((0, 0), (1, 0), (-2, 1), (3, -1)):
+        expected = torch.zeros_like(hint)
+        for row in range(3):
+            for column in range(4):
+                if 0 <= row - down < 3 and 0 <= column - right < 4:
+                    expected[:, :, row, column] = hint[:, :, row - down, column - right]
+        if differs := difference(f"the hint moved by {right} and {down}", moved(hint, right, down), expected):
+            return differs
+    return ""
