@@ -210,7 +210,7 @@ def write_example(path: Path) -> None:
 
     from ddpm_utils.data.synthetic.wrinkles import wrinkle_pair
 
-    Image.fromarray(wrinkle_pair(768, EXAMPLE, "figure").source).save(path, quality=92)
+    Image.fromarray(wrinkle_pair(600, EXAMPLE, "figure").source).save(path, quality=92)
 
 
 # --- pages ---

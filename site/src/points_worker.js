@@ -3,7 +3,8 @@
 import { bestArrow, Guesser, walk } from "./field.js";
 import { Generator } from "./random.js";
 
-const EVERY = 250; // milliseconds between two reports
+const EVERY = 250; // milliseconds between two reports, at least
+const LEAST = 20; // and steps, so that a slow device trains rather than reports
 const SAMPLES = 600;
 const WALK = 30;
 const GRID = 15;
@@ -21,8 +22,10 @@ let guesser = new Guesser(0);
 let angle = Math.PI / 4;
 let runs = false;
 let reports = 0;
+let right = /** @type {Float32Array | null} */ (null); // of these points and this angle
 
 self.onmessage = ({ data }) => {
+  if (data.points || data.angle !== undefined) right = null;
   if (data.points) [points, guesser, reports] = [data.points, new Guesser(0), 0];
   if (data.angle !== undefined) angle = data.angle;
   if (data.runs !== undefined && data.runs !== runs) {
@@ -37,7 +40,7 @@ function work() {
   if (!runs) return;
   const end = performance.now() + EVERY;
   let [sum, count] = [0, 0];
-  while (performance.now() < end) {
+  while (count < LEAST || performance.now() < end) {
     sum += guesser.train(points);
     count++;
   }
@@ -52,5 +55,6 @@ function report(loss) {
   const angles = new Float32Array(GRID * GRID).fill(angle);
   const learned = guesser.arrows(grid, angles);
   const samples = reports++ % 3 === 0 ? walk((x, a) => guesser.arrows(x, a), noise, WALK) : null;
-  postMessage({ step: guesser.step, loss, runs, grid, learned, right: bestArrow(grid, angle, points), samples });
+  right ??= bestArrow(grid, angle, points);
+  postMessage({ step: guesser.step, loss, runs, grid, learned, right, samples });
 }

@@ -127,9 +127,8 @@ def test_the_page_draws_what_its_command_draws(visit, tmp_path, model, sampler, 
         differs.append(np.abs(part.astype(int) - image).ravel())
     differs = np.concatenate(differs)
     assert differs.max() <= 1
-    assert (differs > 0).mean() <= (
-        0 if (model, sampler) == ("digits", "ddim") else 1e-3
-    )  # a value in a thousand lies at a border of levels
+    at_borders_of_levels = 0 if (model, sampler) == ("digits", "ddim") else 1e-3
+    assert (differs > 0).mean() <= at_borders_of_levels
 
 
 def test_the_steps_can_be_gone_back_through_and_a_later_run_needs_no_network(visit, screenshot):
@@ -275,7 +274,8 @@ def test_a_page_breaks_no_rule_of_accessibility_and_fits_a_phone(visit, screensh
     page.wait_for_load_state("networkidle")
     if name == "retouch.html":
         page.locator("#photo-example").click()
-        expect(page.locator("#photo-status")).to_contain_text("garment.jpg, 768", timeout=120 * SECONDS)
+        changed = re.compile("garment.jpg, 600.* % of its pixels changed")
+        expect(page.locator("#photo-status")).to_contain_text(changed, timeout=120 * SECONDS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     axe(page, f"{name} in {colours}")
     screenshot(page, f"site-{name.replace('/', '-').removesuffix('.html')}-phone-{colours}", full_page=True)
