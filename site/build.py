@@ -22,6 +22,7 @@ SITE = Path(__file__).resolve().parent
 ROOT = SITE.parent
 sys.path.append(str(ROOT / "notebooks" / "tools"))
 MOST_BYTES = 25e6
+MOST_OF_A_MODEL = 5.0  # MB of weights that a reader waits for; larger models are left to the course
 RUNTIME = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 RUNTIME_SHA256 = "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
 EXAMPLE = 5  # seed of the drawn garment
@@ -118,7 +119,9 @@ def export_models(out: Path) -> dict[str, list[dict]]:
     weights: dict[tuple[str, bytes], str] = {}
     recipes = {recipe.name: recipe for recipe in read_recipes()}
     for recipe in sorted(recipes.values(), key=lambda recipe: recipe.kind == "control"):  # a control shares what its base has written
-        if recipe.kind in models:
+        if recipe.kind == "generator" and recipe.megabytes > MOST_OF_A_MODEL:
+            print(f"{recipe.name} is left out: {recipe.megabytes} MB, pages take models of at most {MOST_OF_A_MODEL:g}")
+        elif recipe.kind in models:
             models[recipe.kind].append(export_model(out, recipe, load_model(shipped(recipe.name)), None, weights))
         elif recipe.kind == "control" and recipe.name.endswith("-scribble"):
             base = load_model(shipped(recipe.name.removesuffix("-scribble")))

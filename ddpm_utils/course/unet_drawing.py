@@ -26,9 +26,7 @@ def skips_of(names: list[str]) -> list[tuple[int, int]]:
     ]
     taken = [i for i, name in enumerate(names) if name.startswith("up.") and ".blocks." in name]
     if len(pushed) != len(taken):
-        raise InputError(
-            f"every skip needs a block that takes it; this network has {len(pushed)} skips and {len(taken)} blocks on its way up"
-        )
+        raise InputError(f"this network has {len(pushed)} skips for {len(taken)} blocks on its way up, and every skip needs one")
     return list(zip(reversed(pushed), taken))
 
 

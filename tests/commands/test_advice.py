@@ -145,6 +145,7 @@ ELSEWHERE = {  # words of a sentence: the test that does what it says
     "holds no state, and nothing else tells its step: ": f"{BACKUP}::test_an_older_run_never_replaces_the_later_steps_of_its_copy",
     "to fit to some and judge by the others, got ": f"{ADAPT}::test_a_model_that_gains_on_photographs_it_has_not_seen_is_written",
     "; name the retouched ones second": f"{ADAPT}::test_a_model_that_gains_on_photographs_it_has_not_seen_is_written",
+    "are too many for a sheet; ask for fewer": "tests/course/test_widgets.py::test_a_slider_with_too_many_pictures_is_refused_and_drawn_with_fewer",
     "only a diffusers UNet2DModel can be converted": "tests/unit/test_unet.py::test_hos_network_from_diffusers_gives_equal_outputs",
 }
 PYTHON = "it answers a call in Python, not a command"

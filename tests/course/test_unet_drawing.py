@@ -47,5 +47,5 @@ def test_every_part_has_a_box_as_high_as_its_side_and_as_wide_as_its_channels():
 
 
 def test_a_network_whose_skips_do_not_pair_up_is_refused():
-    with pytest.raises(InputError, match="every skip needs a block that takes it"):
+    with pytest.raises(InputError, match="and every skip needs one"):
         skips_of(["input_conv", "down.0.blocks.0", "down.0.resample", "up.0.blocks.0"])

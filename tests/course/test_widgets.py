@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ddpm_utils.course import html_slider as html_slider_module
 from ddpm_utils.course import widgets
 from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, grade
 from ddpm_utils.course.html_slider import html_slider
@@ -159,6 +160,14 @@ def test_the_html_slider_stands_alone_and_moves_every_control():
     assert page.count(";display:none") == 1, "one sheet is seen"
     with pytest.raises(InputError, match="must start at one of its positions"):
         html_slider(lambda a: drawing(a), {"a": [1]}, start={"a": 2}, alt="A line.")
+
+
+def test_a_slider_with_too_many_pictures_is_refused_and_drawn_with_fewer(monkeypatch):
+    monkeypatch.setattr(html_slider_module, "TALLEST", 250)
+    pictures = lambda a: (png(drawing(a)[0]), drawing(a)[1])  # noqa: E731
+    with pytest.raises(InputError, match="3 pictures of 100 pixels are too many for a sheet; ask for fewer frames"):
+        html_slider(pictures, {"a": [0, 1, 2]}, start={"a": 1}, alt="A line.")
+    assert "base64" in html_slider(pictures, {"a": [0, 1]}, start={"a": 1}, alt="A line.")
 
 
 # --- checks ---

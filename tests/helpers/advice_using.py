@@ -80,7 +80,7 @@ ROWS = [
     ),
     go(
         "sample runs SAMPLE",
-        "; name a file, or one of the shipped digits",
+        "; name a file, or one of the shipped clothes",
         "sample runs/done/model.safetensors SAMPLE",
         "sample digits SAMPLE",
     ),
@@ -91,7 +91,7 @@ ROWS = [
         "TRAIN --out x",
         "sample x SAMPLE",
     ),
-    go("sample retouch SAMPLE", "here something is needed that draws images; those shipped are digits", "sample digits SAMPLE"),
+    go("sample retouch SAMPLE", "here something is needed that draws images; those shipped are clothes", "sample digits SAMPLE"),
     go(
         "sample runs/classifier/classifier.safetensors SAMPLE",
         "(it is a classifier, for `sample --classifier` and `metrics --features`); train one with `python -m ddpm_utils train`",
