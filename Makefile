@@ -82,7 +82,7 @@ html: $(VENV)/installed
 # Pages that run the models in the reader's browser, with the course: build/site for any server, build/play.html for a disk. REPO=owner/name: its links.
 NPM := cd site && PATH="$(abspath $(BIN)):$$PATH" npm
 site: $(VENV)/installed site/node_modules/installed
-	$(BIN)/python site/build.py --repository "$(REPO)"
+	$(BIN)/python site/build_site.py --repository "$(REPO)"
 
 site/node_modules/installed: site/package.json site/package-lock.json $(VENV)/installed
 	$(NPM) ci --ignore-scripts --no-audit --no-fund --silent

@@ -112,11 +112,11 @@ MATHS = {
         ),
         (
             "constants are cast before they are computed with",
-            "constants.to(device=like.device, dtype=like.dtype)[t]",
-            "constants.half().to(device=like.device, dtype=like.dtype)[t]",
+            "constants.to(device=like.device, dtype=like.dtype, non_blocking=like.is_cuda)[t]",
+            "constants.half().to(device=like.device, dtype=like.dtype, non_blocking=like.is_cuda)[t]",
             DIFFUSION,
         ),
-        ("constants are read one step early", "dtype=like.dtype)[t]", "dtype=like.dtype)[t - 1]", DIFFUSION),
+        ("constants are read one step early", "non_blocking=like.is_cuda)[t]", "non_blocking=like.is_cuda)[t - 1]", DIFFUSION),
         (
             "constants broadcast along the width",
             "return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values",

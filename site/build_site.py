@@ -1,6 +1,6 @@
 """make site: pages in build/site/ that run the shipped models in the reader's browser, and the course beside them. Any folder or server holds them.
 
-python site/build.py [--repository OWNER/NAME]. Needs `npm ci` in site/; nothing that it writes asks another host for anything.
+python site/build_site.py [--repository OWNER/NAME]. Needs `npm ci` in site/; nothing that it writes asks another host for anything.
 """
 
 import argparse
