@@ -8,7 +8,7 @@ BENCH := .venv-bench
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record quality-record lab notebooks html site badges equations clean
+.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record exchange-record quality-record lab notebooks html site badges equations clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
@@ -132,6 +132,10 @@ guidance-record: $(VENV)/installed
 # How well the shipped controls follow their hints; writes tests/records/control.md.
 control-record: $(VENV)/installed
 	$(BIN)/python tests/records/control_record.py --record tests/records/control.md
+
+# Shipped models in diffusers and onnxruntime, and configurations read and refused; writes tests/records/exchange.md.
+exchange-record: $(VENV)/installed
+	$(BIN)/python tests/records/exchange_record.py --record tests/records/exchange.md
 
 # KID by minutes of training, ours beside diffusers' example with its own settings; needs the network for the photographs.
 quality-record: $(VENV)/installed
