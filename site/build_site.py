@@ -23,6 +23,7 @@ ROOT = SITE.parent
 sys.path.append(str(ROOT / "notebooks" / "tools"))
 MOST_BYTES = 25e6
 MOST_OF_A_MODEL = 5.0  # MB of weights that a reader waits for; larger models are left to the course
+EARLY = "-early"  # the end of the name of a worse model, which is there to be led away from
 RUNTIME = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 RUNTIME_SHA256 = "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
 EXAMPLE = 5  # seed of the drawn garment
@@ -119,6 +120,8 @@ def export_models(out: Path) -> dict[str, list[dict]]:
     weights: dict[tuple[str, bytes], str] = {}
     recipes = {recipe.name: recipe for recipe in read_recipes()}
     for recipe in sorted(recipes.values(), key=lambda recipe: recipe.kind == "control"):  # a control shares what its base has written
+        if recipe.name.endswith(EARLY):
+            continue
         if recipe.kind == "generator" and recipe.megabytes > MOST_OF_A_MODEL:
             print(f"{recipe.name} is left out: {recipe.megabytes} MB, pages take models of at most {MOST_OF_A_MODEL:g}")
         elif recipe.kind in models:
