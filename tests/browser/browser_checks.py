@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ALL = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SECONDS = 1000
 
+IS_MENU = "e => e.tagName === 'SELECT'"
+AT_END = f"e => ({IS_MENU})(e) ? e.selectedIndex === e.length - 1 : e.ariaValueNow === e.ariaValueMax"
 COUNTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(e => e.textContent.trim())"
 
 
@@ -47,18 +49,21 @@ def move_sliders(page, screenshot, stem):
     for i in range(boxes.count()):
         box = boxes.nth(i)
         box.scroll_into_view_if_needed()
-        handle, picture, numbers = box.get_by_role("slider").first, box.locator("img").first, box.locator("pre").first
+        handle = box.get_by_role("slider").or_(box.get_by_role("combobox")).first
+        # a menu in JupyterLab stays as it is under arrows
+        forth, back = ("End", "Home") if handle.evaluate(IS_MENU) else ("ArrowRight", "ArrowLeft")
+        picture, numbers = box.locator("img").first, box.locator("pre").first
         expect(picture).to_be_visible()
         assert picture.get_attribute("alt"), "the live picture has no alt text"
         screenshot(box, f"{stem[:2]}-slider-{i}-before")
         seen, said = picture.get_attribute("src"), numbers.inner_text()
-        at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
+        at_end = handle.evaluate(AT_END)
         handle.focus()
         handle.press("Home" if at_end else "End")
         expect(numbers).not_to_have_text(said)
         expect(picture).not_to_have_attribute("src", seen)
         said = numbers.inner_text()
-        handle.press("ArrowRight" if at_end else "ArrowLeft")  # one position
+        handle.press(forth if at_end else back)  # one position, or a menu's other end
         expect(numbers).not_to_have_text(said)
         screenshot(box, f"{stem[:2]}-slider-{i}-after")
 
