@@ -22,7 +22,7 @@ from ddpm_utils.restoration.settings import RetouchSettings
 def around():
     """What the build tells the page of the shipped model."""
     sys.path.append(str(Path(__file__).parents[2] / "site"))
-    from build_site import around
+    from site_models import around
 
     return around(load_model(shipped("retouch")).config)
 
