@@ -74,11 +74,15 @@ class Reporter:
 
 def plain_line(record: dict) -> str:
     """A record of the log as one line for people."""
-    quarters = " ".join("-" if q is None else f"{q:.4f}" for q in record["quarters"])
     return (
-        f"step {record['step']}  epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  by quarter of t {quarters}  "
+        f"step {record['step']}  epoch {record['epoch']:.2f}  loss {record['loss']:.4f}  by quarter of t {quarters_in_words(record)}  "
         f"{record['images_per_s']:.0f} images/s  {record['gflops_per_s']:.0f} GFLOP/s  {record['eta_s']} s left  {record['disk_mb']:.0f} MB"
     )
+
+
+def quarters_in_words(record: dict) -> str:
+    """The losses of a record by quarter of t, from the least noise on."""
+    return " ".join("-" if q is None else f"{q:.4f}" for q in record["quarters"])
 
 
 def line_of(record: dict) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import is_held
 from ddpm_utils.settings import checked_object
-from ddpm_utils.training.log import read_log
+from ddpm_utils.training.log import quarters_in_words, read_log
 from ddpm_utils.training.run_folder import is_begun
 
 
@@ -47,8 +47,7 @@ class Watched(NamedTuple):
         if not self.goes_on and about.get("next_command"):
             said.append(f"to {'try again' if self.state == 'failed' else 'go on'}: {about['next_command']}")
         if last:
-            quarters = " ".join("-" if q is None else f"{q:.4f}" for q in last["quarters"])
-            said.append(f"loss {last['loss']:.4f}, by quarter of t from the least noise on {quarters}")
+            said.append(f"loss {last['loss']:.4f}, by quarter of t from the least noise on {quarters_in_words(last)}")
             speed = [f"{last[name]:.0f} {unit}" for name, unit in (("images_per_s", "images/s"), ("disk_mb", "MB")) if name in last]
             said += [", ".join(speed)] if speed else []
         return said
