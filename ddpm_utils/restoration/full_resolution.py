@@ -44,6 +44,7 @@ class Change(NamedTuple):
     mask: Tensor  # (1, h, w), probability that a retoucher would work here
     spread: Tensor  # (1, h, w), standard deviation over the samples
     company: Tensor | None = None  # (1, h, w) in [0, 1], how much wrinkles count in each place (company.py); None: nobody looked
+    faces: list[tuple[int, int, int]] | None = None  # those that were spared, as `find_faces` gives them; None: nobody looked
 
 
 def retouch(
@@ -99,7 +100,7 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
     blended = blend_tiles(predict, lifted, settings.short_side, progress)  # (5, h, w)
     fine = fitted(_change_of(blended), lifted, image, settings)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
-    return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread), fine.company)
+    return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread), fine.company, fine.faces)
 
 
 def _predict_whole(predict: Callable[[Tensor], Tensor], small: Tensor, longest: int, progress: bool) -> Change:
@@ -135,10 +136,16 @@ def spare_faces(change: Change, image: np.ndarray, settings: RetouchSettings) ->
     """The change without what it does to faces in the image, unless they are to be retouched too."""
     if settings.faces or not change.residual.any():
         return change
-    looked_at = shrink(image, *working_size(*image.shape[:2], DETECTION_SIDE))  # (1, 3, h, w)
-    allowed = away_from_faces(find_faces(to_uint8(looked_at)[0]), *looked_at.shape[-2:])
+    looked_at = for_detection(image)
+    faces = find_faces(looked_at)
+    allowed = away_from_faces(faces, *looked_at.shape[:2])
     allowed = F.interpolate(allowed[None, None], size=change.mask.shape[-2:], mode="bilinear", align_corners=False)[0]
-    return change._replace(residual=change.residual * allowed, mask=change.mask * allowed)
+    return change._replace(residual=change.residual * allowed, mask=change.mask * allowed, faces=faces)
+
+
+def for_detection(image: np.ndarray) -> np.ndarray:
+    """image (H, W, 3 or 1) as faces are looked for in it, (h, w, 3) uint8."""
+    return to_uint8(shrink(image, *working_size(*image.shape[:2], DETECTION_SIDE)))[0]
 
 
 def apply_change(image: np.ndarray, residual: Tensor, strength: float = 1.0, mask: np.ndarray | None = None) -> np.ndarray:
