@@ -18,7 +18,7 @@ from ddpm_utils.data.pair_folders import match_files
 from ddpm_utils.data.pairs import PairSet, change_mask
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model, weights_digest
-from ddpm_utils.restoration.full_resolution import retouch
+from ddpm_utils.restoration.full_resolution import retouch, working_size
 from ddpm_utils.restoration.settings import SHORT_SIDE, RetouchSettings
 from ddpm_utils.runtime.device import Execution
 from ddpm_utils.training.adaptation_settings import AdaptSettings
@@ -82,9 +82,8 @@ def read_small(pair: Files, short_side: int) -> tuple[np.ndarray, np.ndarray]:
         images = [Image.fromarray(image) for image in read_pair(pair.source, pair.target)]
     except InputError as error:
         raise InputError(f"{pair.name!r}: {error}") from error
-    scale = min(1, short_side / min(images[0].size))
-    size = [round(scale * side) for side in images[0].size]
-    return tuple(np.asarray(image.resize(size, Image.Resampling.LANCZOS)) for image in images)
+    height, width = working_size(images[0].height, images[0].width, short_side)
+    return tuple(np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)) for image in images)
 
 
 def deal(n: int, folds: int, seed: int) -> list[np.ndarray]:
