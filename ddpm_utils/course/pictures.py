@@ -1,6 +1,7 @@
 """Pictures as a notebook keeps them: lines as SVG, images as PNG at twice the resolution, every colour as it was drawn."""
 
 import base64
+import html
 import io
 import math
 import re
@@ -32,8 +33,7 @@ def svg(figure, alt: str) -> str | None:
     text = buffer.getvalue()
     text = " ".join(text[text.index("<svg ") :].split())  # on one line, since a notebook's file pays for every line
     text = re.sub(r"(?<!scale\()(?<![\d.])(-?\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
-    said = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1) if len(text) <= LARGEST_SVG else None
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1) if len(text) <= LARGEST_SVG else None
 
 
 def _meshes(axes) -> list:

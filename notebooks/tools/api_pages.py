@@ -9,30 +9,11 @@ import nbformat
 from pages import STYLE, TAG, formula
 from pdoc import doc, render
 
-MODULES = (
-    *(
-        "api",
-        "schedules",
-        "diffusion",
-        "unet",
-        "sampling",
-        "ideal",
-        "guidance",
-    ),  # the names of `import ddpm_utils as du`, and the chapters'
-    *(
-        "editing",
-        "unet_config",
-        "interop",
-        "generate",
-        "models",
-        "ema",
-        "config",
-        "classifier",
-        "control.controlnet",
-        "restoration.formulations",
-    ),
-    *("export.onnx", "diffusers_folders.reading", "diffusers_folders.writing", "figures", "errors"),
-)
+MODULES = [  # the names of `import ddpm_utils as du`, the chapters' functions, and what leads to them
+    *("api", "schedules", "diffusion", "unet", "sampling", "ideal", "guidance", "editing", "unet_config", "interop", "generate", "models"),
+    *("ema", "config", "classifier", "control.controlnet", "restoration.formulations", "export.onnx"),
+    *("diffusers_folders.reading", "diffusers_folders.writing", "figures", "errors"),
+]
 EQUATIONS = {  # of a function or class: the numbers of its equations in the notebooks
     "schedules.NoiseSchedule": ("01.1", "01.3"),
     "schedules.NoiseSchedule.linear": ("01.2",),
