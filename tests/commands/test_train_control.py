@@ -98,7 +98,7 @@ def test_wrong_requests_are_told_in_a_sentence(base_file, tmp_path, capsys):
     refused(base_file, fresh, "--lr", "0", match="lr must be above 0")
     refused(base_file, fresh, "--drop-hint", "1", match="hint_dropout must lie in [0, 1), got 1")
     refused(base_file, fresh, "--precision", "fp16", match="precision fp16 needs a CUDA GPU")
-    refused("cars", fresh, match="no shipped model 'cars'; those shipped are digits, digits-early, toy-cars")
+    refused("cars", fresh, match="no shipped model 'cars'; those shipped are clothes, digits, digits-early, toy-cars")
     save_model(model.network, model.config, tuple("abcdefg"), other)
     refused(other, fresh, match="the base was trained on the classes a, b, c")
     assert not fresh.exists()
