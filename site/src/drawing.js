@@ -67,6 +67,7 @@ export function drawing(engine, models) {
     }
     const which = label.value === "" ? "" : ` --label ${label.value}`;
     const how = `--sampler ${sampler.value} --steps ${steps.value} --guidance ${guidance.value} --seed ${Number(seed.value)}`;
+    element("draw-rounded", HTMLElement).hidden = !about().rounded;
     element("draw-command", HTMLElement).textContent =
       `python -m ddpm_utils sample ${choice.value} --n ${count()}${which} ${how} --device cpu --out ${choice.value}.png`;
   }
