@@ -1,4 +1,4 @@
-"""JupyterLab on loopback over a copy of the course, and a headless Chromium that looks at it."""
+"""JupyterLab on loopback over a copy of the course, and a headless browser that looks at it."""
 
 import json
 import os
@@ -76,9 +76,13 @@ def _address(server, private: Path) -> str:
 
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    """Chromium as it is installed; with BROWSER=firefox, the Firefox that `playwright install firefox` fetched."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        if os.environ.get("BROWSER") == "firefox":
+            browser = playwright.firefox.launch()
+        else:
+            path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
 
