@@ -27,7 +27,7 @@ export function drawing(engine, models) {
 
   offer(
     choice,
-    models.map(({ name, does }) => [name, `${name}: ${does}`]),
+    models.map(({ name, size, megabytes }) => [name, `${name}: ${size} × ${size} pixels, ${megabytes} MB`]),
   );
   offer(sampler, Object.entries(SAMPLERS));
   const about = () => /** @type {import("./generator.js").AboutGenerator} */ (models.find(({ name }) => name === choice.value));
@@ -96,6 +96,7 @@ export function drawing(engine, models) {
       const denoiser = model.denoiser(labels, scale);
       const noise = new Generator(value).normals(n * model.values);
       const started = performance.now();
+      let first = 0; // when the first step was there, which is slower than the others
       [film, filmed] = [[], chosen];
       moment.disabled = true;
       for await (const step of model.steps(sampler.value, denoiser, noise, total, value)) {
@@ -103,7 +104,10 @@ export function drawing(engine, models) {
         film.push(step);
         [moment.max, moment.value] = [String(film.length), String(film.length)];
         show();
-        status.textContent = `Step ${film.length} of ${total}, timestep ${step.t}`;
+        const now = performance.now();
+        first ||= now;
+        const left = film.length > 1 ? (((now - first) / (film.length - 1)) * (total - film.length)) / 1000 : 0;
+        status.textContent = `Step ${film.length} of ${total}, timestep ${step.t}${left > 5 ? `, about ${Math.round(left)} s to go` : ""}`;
         await painted();
       }
       const seconds = (performance.now() - started) / 1000;

@@ -74,6 +74,11 @@ def _address(server, private: Path) -> str:
     raise RuntimeError(f"JupyterLab did not start:\n{(private / 'log.txt').read_text()[-3000:]}")
 
 
+def chromium() -> str:
+    """Where Chromium is."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Chromium as it is installed; with BROWSER=firefox, the Firefox that `playwright install firefox` fetched."""
@@ -81,8 +86,7 @@ def browser():
         if os.environ.get("BROWSER") == "firefox":
             browser = playwright.firefox.launch()
         else:
-            path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
         browser.close()
 

@@ -3,21 +3,15 @@
 Run by `make test-browser`, which builds it first.
 """
 
-import base64
-import io
 import re
 import shlex
-import subprocess
-import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from site_pages import SECONDS, SITE, apart_from_command, choose, draw, encoded, pixels, served
 
 from ddpm_utils.data.synthetic.wrinkles import wrinkle_pair
 from ddpm_utils.models import load_model, shipped
@@ -25,27 +19,14 @@ from ddpm_utils.restoration import retouch
 from ddpm_utils.restoration.settings import RetouchSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-SITE = ROOT / "build" / "site"
 PAGES = ("index.html", "course/index.html", "play.html", "points.html", "retouch.html", "licences.html")
 AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
-SECONDS = 1000
-LEVELS = """canvas => { const c = canvas.getContext("2d"), d = c.getImageData(0, 0, canvas.width, canvas.height).data; let text = "";
-for (let i = 0; i < d.length; i += 8192) text += String.fromCharCode(...d.subarray(i, i + 8192));
-return [canvas.width, canvas.height, btoa(text)]; }"""
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="session")
 def address():
-    """The site on loopback, by a server that knows nothing but files."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SITE))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
+    with served() as address:
+        yield address
 
 
 @pytest.fixture
@@ -66,39 +47,11 @@ def visit(page, address):
     assert errors == []
 
 
-def pixels(canvas) -> np.ndarray:
-    """(H, W, 3) uint8 of a canvas."""
-    width, height, text = canvas.evaluate(LEVELS)
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3]
-
-
 def axe(page, what: str) -> None:
     """No rule of accessibility is broken."""
     page.add_script_tag(path=AXE)
     found = page.evaluate("axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 120))]))")
     assert found == [], what
-
-
-def draw(page, **settings) -> None:
-    """Set the controls, press Draw and wait for its end."""
-    for name, value in settings.items():
-        control = page.locator(f"#draw-{name}")
-        if control.evaluate("e => e.tagName") == "SELECT":
-            control.select_option(str(value))
-        else:
-            control.evaluate("(e, value) => { e.value = value; e.dispatchEvent(new Event('input')); }", str(value))
-    page.locator("#draw-go").click()
-    expect(page.locator("#draw-status")).to_contain_text("Move the slider", timeout=120 * SECONDS)
-
-
-def choose(page, name: str, data: bytes) -> None:
-    page.locator("#photo-file").set_input_files({"name": name, "mimeType": "image/*", "buffer": data})
-
-
-def encoded(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, kind, **options)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +69,7 @@ def test_the_page_draws_what_its_command_draws(visit, tmp_path, model, sampler, 
     page.locator("#draw-model").select_option(model)
     draw(page, sampler=sampler, guidance=guidance, steps=10, seed=7)
     assert page.locator("#draw-rounded").is_visible() == (model == "clothes")
-    command = shlex.split(page.locator("#draw-command").inner_text())
-    run = [sys.executable, *command[1:-1], str(tmp_path / "grid.png"), "--images", str(tmp_path / "images")]
-    subprocess.run(run, check=True, capture_output=True, cwd=tmp_path)
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((tmp_path / "images").glob("*.png"))]
-    side = len(images[0])
-    sheet = pixels(page.locator("#draw-xt"))
-    differs = []
-    for i, image in enumerate(images):
-        row, column = divmod(i, 5)
-        part = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
-        differs.append(np.abs(part.astype(int) - image).ravel())
-    differs = np.concatenate(differs)
+    differs = apart_from_command(page, tmp_path)
     if model == "clothes":  # the page's weights are rounded
         assert differs.max() <= 2
         assert (differs > 1).mean() <= 1e-3
