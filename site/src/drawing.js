@@ -1,7 +1,7 @@
 /** Images drawn from noise by a shipped model: x_t beside the clean image that the network sees in it, at every step. */
 
 import { Model } from "./generator.js";
-import { element, offer, painted, paintImages, shown } from "./paint.js";
+import { contextOf, element, offer, painted, paintImages, shown } from "./paint.js";
 import { Generator } from "./random.js";
 import { SAMPLERS } from "./samplers.js";
 
@@ -38,6 +38,7 @@ export function drawing(engine, models) {
   };
   choice.addEventListener("change", () => {
     offerLabels();
+    forget();
     told();
   });
   offerLabels();
@@ -52,6 +53,16 @@ export function drawing(engine, models) {
   });
   button.addEventListener("click", draw);
   told();
+
+  /** Take away what another model has drawn, or is drawing. */
+  function forget() {
+    run++;
+    film = [];
+    contextOf(right).clearRect(0, 0, right.width, right.height);
+    [moment.disabled, moment.max] = [true, "1"];
+    button.removeAttribute("aria-busy");
+    [status.textContent, element("draw-at", HTMLElement).textContent] = ["", "draw first"];
+  }
 
   /** How many images: one of each class, or ten. */
   function count() {

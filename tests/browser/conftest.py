@@ -11,11 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chromium import launched
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SETTINGS = {  # no questions about news, and all cells in the page at once, for pictures of the whole notebook
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -74,19 +73,11 @@ def _address(server, private: Path) -> str:
     raise RuntimeError(f"JupyterLab did not start:\n{(private / 'log.txt').read_text()[-3000:]}")
 
 
-def chromium() -> str:
-    """Where Chromium is."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-
-
 @pytest.fixture(scope="session")
 def browser():
     """Chromium as it is installed; with BROWSER=firefox, the Firefox that `playwright install firefox` fetched."""
     with sync_playwright() as playwright:
-        if os.environ.get("BROWSER") == "firefox":
-            browser = playwright.firefox.launch()
-        else:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        browser = playwright.firefox.launch() if os.environ.get("BROWSER") == "firefox" else launched(playwright)
         yield browser
         browser.close()
 

@@ -94,6 +94,21 @@ def test_the_steps_can_be_gone_back_through_and_a_later_run_needs_no_network(vis
     page.context.set_offline(False)
 
 
+def test_another_model_takes_away_what_the_last_one_drew_or_draws(visit):
+    page = visit("play.html")
+    draw(page, steps=2)
+    digits = pixels(page.locator("#draw-xt"))
+    page.locator("#draw-steps").evaluate("e => { e.value = 100; e.dispatchEvent(new Event('input')); }")
+    page.locator("#draw-go").click()
+    expect(page.locator("#draw-status")).to_contain_text("Step")
+    page.locator("#draw-model").select_option("toy-cars")
+    page.wait_for_timeout(500)  # in which a step of the run before would have come
+    assert page.locator("#draw-status").inner_text() == ""
+    assert page.locator("#draw-moment").is_disabled()
+    assert pixels(page.locator("#draw-x0")).max() == 0
+    assert pixels(page.locator("#draw-xt")).shape != digits.shape, "noise of the size that will be drawn"
+
+
 def test_a_digit_drawn_by_keyboard_is_noised_and_denoised(visit):
     page = visit("play.html")
     page.locator("#own-clear").press("Enter")

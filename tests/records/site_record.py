@@ -20,9 +20,9 @@ import psutil
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-sys.path.append(str(Path(__file__).parents[1] / "browser"))
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 
-from conftest import FLAGS, chromium
+from chromium import launched
 from site_pages import SECONDS, SITE, apart_from_command, choose, draw, encoded, served
 
 from ddpm_utils.data.synthetic.wrinkles import wrinkle_pair
@@ -74,7 +74,7 @@ def sizes() -> list[str]:
 @contextmanager
 def opened(playwright, address: str, name: str):
     """A page of the site in a browser of its own; yields it and a function that says what it took: wall and CPU seconds, peak memory."""
-    browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    browser = launched(playwright)
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(LONG)
     page.goto(address + name)
