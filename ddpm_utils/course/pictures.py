@@ -50,6 +50,14 @@ def encoded(picture: Image.Image, form: str = "png") -> bytes:
     return buffer.getvalue()
 
 
+def plain_ends(images: np.ndarray, margin: int = 8) -> np.ndarray:
+    """uint8 images of any shape whose values nearer than `margin` to 0 or 255 are 0 or 255.
+
+    A network's black is never quite black: nobody sees that noise, and it is half of a picture's bytes. For showing, not for measuring.
+    """
+    return np.where(images < margin, 0, np.where(images > 255 - margin, 255, images)).astype(np.uint8)
+
+
 def _lean(picture: Image.Image) -> Image.Image:
     """The same pixels, as grey values or by a palette where that loses nothing."""
     pixels = np.asarray(picture)

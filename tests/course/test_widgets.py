@@ -14,7 +14,7 @@ from ddpm_utils.course import html_slider as html_slider_module
 from ddpm_utils.course import widgets
 from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, grade
 from ddpm_utils.course.html_slider import html_slider
-from ddpm_utils.course.pictures import encoded, png
+from ddpm_utils.course.pictures import encoded, plain_ends, png
 from ddpm_utils.course.profiles import by_profile, profile
 from ddpm_utils.course.widgets import Choice, Slider, animate, explore, show
 from ddpm_utils.errors import InputError
@@ -213,3 +213,14 @@ def test_profiles(monkeypatch):
     monkeypatch.setenv("DDPM_PROFILE", "ci")
     with pytest.raises(InputError, match="tiny, demo, full, got 'ci'"):
         profile()
+
+
+def test_plain_ends_change_only_what_is_nearly_black_or_white_and_cost_fewer_bytes():
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    shown = plain_ends(values)
+    assert shown.dtype == np.uint8
+    assert shown[values < 8].max() == 0
+    assert shown[values > 247].min() == 255
+    np.testing.assert_array_equal(shown[(values >= 8) & (values <= 247)], values[(values >= 8) & (values <= 247)])
+    noisy = np.random.default_rng(0).integers(0, 6, (64, 64)).astype(np.uint8)  # a black ground as a network draws it
+    assert len(encoded(Image.fromarray(plain_ends(noisy)))) < len(encoded(Image.fromarray(noisy))) / 5
