@@ -50,12 +50,13 @@ def encoded(picture: Image.Image, form: str = "png") -> bytes:
     return buffer.getvalue()
 
 
-def plain_ends(images: np.ndarray, margin: int = 8) -> np.ndarray:
-    """uint8 images of any shape whose values nearer than `margin` to 0 or 255 are 0 or 255.
+def coarse(images: np.ndarray, step: int = 8) -> np.ndarray:
+    """uint8 images of any shape with values in steps of 8 levels; black stays black, and white white.
 
-    A network's black is never quite black: nobody sees that noise, and it is half of a picture's bytes. For showing, not for measuring.
+    What networks draw is noisy to the last level. In images of some ten pixels nobody sees four levels of 255, but they cost a third of the bytes or more.
+    For showing, not for measuring.
     """
-    return np.where(images < margin, 0, np.where(images > 255 - margin, 255, images)).astype(np.uint8)
+    return np.minimum((images.astype(int) + step // 2) // step * step, 255).astype(np.uint8)
 
 
 def _lean(picture: Image.Image) -> Image.Image:
