@@ -26,7 +26,8 @@ MOST_BYTES = 25e6
 RUNTIME = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 RUNTIME_SHA256 = "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
 EXAMPLE = 5  # seed of the drawn garment
-ENTRIES = ("play", "points", "points_worker", "retouch", "search", "worker")
+ENTRIES = ("play", "points", "points_worker", "retouch", "worker")
+OF_CHAPTERS = ("schedule_slider", "search")
 PAGES = {  # title in the navigation, of the window, description, whether models are told to its script
     "index": (
         "Start",
@@ -67,7 +68,8 @@ def build(out: Path, repository: str) -> None:
     chapters = export_course(course.notebooks(), out / "course", navigation("course", "../"), repository)
     said = facts(models, chapters, repository)
     (out / "course" / "index.html").write_text(course_index(said))
-    shutil.move(out / "search.js", out / "course")
+    for name in OF_CHAPTERS:
+        shutil.move(out / f"{name}.js", out / "course")
     for name in PAGES:
         (out / f"{name}.html").write_text(page(name, models, said))
     alone = out.with_name("play.html")
@@ -86,7 +88,7 @@ def bundle(out: Path) -> None:
     """Each page's script and each worker's, with all that it imports, as plain scripts."""
     node = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ['PATH']}"}  # where requirements.txt put it
-    entries = [f"src/{name}.js" for name in ENTRIES]
+    entries = [f"src/{name}.js" for name in (*ENTRIES, *OF_CHAPTERS)]
     flags = ["--bundle", "--minify", "--format=iife", "--target=es2022", f"--outdir={out}", "--log-level=warning"]
     # plain, as a page from a disk may start no module as a worker; the runtime asks where it lies, and needs no answer
     flags.append('--define:import.meta.url=""')

@@ -30,6 +30,7 @@ PICTURE = re.compile(r"data:image/(png|webp|svg\+xml);base64,([A-Za-z0-9+/=\s]+)
 PLAIN = re.compile(
     r'<span class="[npwo]">([^<]*)</span>'
 )  # names, brackets, blanks and operators in code: most of its marks, hardly coloured
+SCHEDULES = 'aria-label="schedule"'  # of a menu beside a slider, which needs nothing but arithmetic
 SHEET = re.compile(r'<style type="text/css">(.*?)</style>', re.S)
 NO_LINK = re.compile(r'<a href="(?:\.\./\.\./[^"]*|[\w]+\.ipynb[^"]*)"[^>]*>(.*?)</a>', re.S)
 
@@ -55,6 +56,8 @@ def export_course(paths: list[Path], out: Path, navigation: str, repository: str
         text = text.replace("</head>", STYLE + "</head>", 1)
         text = text.replace("<body>", f'<body>\n<nav class="site-nav" aria-label="Site">{navigation}</nav>', 1)
         text = text.replace("</body>", f'<nav class="site-ways" aria-label="Chapters">{ways}</nav>\n</body>', 1)
+        if SCHEDULES in text:
+            text = text.replace("</body>", '<script src="schedule_slider.js"></script>\n</body>', 1)
         (out / chapters[i]["file"]).write_text(outside(linked(text, repository), out))
     (out / "search.json").write_text(json.dumps(sections, ensure_ascii=False, separators=(",", ":")))
     return chapters

@@ -17,6 +17,7 @@ from ddpm_utils.data.synthetic.wrinkles import wrinkle_pair
 from ddpm_utils.models import load_model, shipped
 from ddpm_utils.restoration import retouch
 from ddpm_utils.restoration.settings import RetouchSettings
+from ddpm_utils.schedules import NoiseSchedule
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("index.html", "course/index.html", "play.html", "points.html", "retouch.html", "licences.html")
@@ -254,6 +255,27 @@ def test_chapters_fit_a_phone_and_lead_to_each_other(visit, screenshot):
         ways = [link.get_attribute("href") for link in page.locator(".site-ways a").all()]
         assert ways == [chapters[k] for k in (i - 1, i + 1) if 0 <= k < len(chapters)]
     screenshot(page, "site-chapter-phone")
+
+
+def test_the_slider_over_schedules_has_every_timestep_and_pythons_numbers(visit, screenshot):
+    page = visit("course/01_schedule_constants.html")
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")  # a prediction gates it
+    figure = page.locator("figure.ddpm-slider")
+    t = figure.get_by_label("t", exact=True)
+    for steps, name in (("1000", "linear"), ("300", "cosine")):
+        figure.get_by_label("T", exact=True).select_option(label=steps)
+        figure.get_by_label("schedule").select_option(label=name)
+        t.focus()
+        page.keyboard.press("Home")
+        for _ in range(9):
+            page.keyboard.press("ArrowRight")
+        schedule = NoiseSchedule.named(name, int(steps))
+        ab, snr = schedule.alpha_bar[9], schedule.snr[9]
+        numbers = f"alpha_bar = {ab:.4g}, noise weight = {(1 - ab).sqrt():.4g}, SNR = {snr:.4g}"
+        expect(figure.locator("output")).to_have_text(f"t = 9, T = {steps}, schedule = {name}. {numbers}")
+    page.keyboard.press("End")
+    expect(figure.locator("output")).to_contain_text("t = 999, T = 300, schedule = cosine")
+    screenshot(figure, "site-schedules")
 
 
 def test_the_course_is_searched_by_keyboard(visit):
