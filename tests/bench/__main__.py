@@ -1,6 +1,6 @@
 """Speed beside diffusers and lucidrains, and beside what the machine can do: interleaved steps in one run. `make bench`.
 
-python tests/bench [--quick] [--network small|ho] [--device cpu] [--batch 8] [--rounds 8]
+python tests/bench [--quick] [--network small|ho] [--size 64] [--device cpu] [--batch 8] [--rounds 8]
     [--compile [reduce-overhead]] [--record tests/records/speed.md]
 
 Ratios are medians over rounds of neighbouring steps, so that a busy machine slows all alike; milliseconds and GFLOP/s hold for an idle one, or for
@@ -56,6 +56,7 @@ def machine(device: str) -> str:
 def measured(args: argparse.Namespace) -> list[str]:
     """All tables, for one device."""
     config, batch, rounds = NETWORKS[args.network], args.batch, args.rounds
+    config = replace(config, image_size=args.size) if args.size else config
     names, word = precisions(args.device)
     found = [
         f"## {machine(args.device)}" + (f", torch.compile ({args.compile})" if args.compile else ""),
@@ -89,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny network and one round: whether all this runs")
     parser.add_argument("--network", choices=NETWORKS, default="small")
+    parser.add_argument("--size", type=int, help="pixels a side (default 32)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=8)
