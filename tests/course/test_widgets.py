@@ -14,7 +14,7 @@ from ddpm_utils.course import html_slider as html_slider_module
 from ddpm_utils.course import widgets
 from ddpm_utils.course.exercises import Mismatch, check, compare, difference, expect_failure, grade
 from ddpm_utils.course.html_slider import html_slider
-from ddpm_utils.course.pictures import encoded, png
+from ddpm_utils.course.pictures import coarse, encoded, png
 from ddpm_utils.course.profiles import by_profile, profile
 from ddpm_utils.course.widgets import Choice, Slider, animate, explore, show
 from ddpm_utils.errors import InputError
@@ -213,3 +213,14 @@ def test_profiles(monkeypatch):
     monkeypatch.setenv("DDPM_PROFILE", "ci")
     with pytest.raises(InputError, match="tiny, demo, full, got 'ci'"):
         profile()
+
+
+def test_coarse_images_are_at_most_four_levels_off_keep_black_and_white_and_cost_fewer_bytes():
+    values = np.arange(256, dtype=np.uint8)
+    shown = coarse(values)
+    assert shown.dtype == np.uint8
+    assert np.abs(shown.astype(int) - values).max() <= 4
+    assert (shown[0], shown[255], len(np.unique(shown))) == (0, 255, 33)
+    noise = np.random.default_rng(0).normal(128, 20, (64, 64, 3)).astype(np.uint8)
+    noisy, cheap = (len(encoded(Image.fromarray(image))) for image in (noise, coarse(noise)))
+    assert cheap < 0.75 * noisy
