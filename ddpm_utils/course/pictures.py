@@ -8,12 +8,14 @@ import re
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.collections import PathCollection
 from PIL import Image
 
 from ddpm_utils.errors import InputError
 
 SHARP = 2  # pixels of a picture for one of the page, so that it is sharp on fine screens
-LARGEST_SVG = 140_000  # characters; a cloud of thousands of points is smaller as pixels
+LARGEST_SVG = 140_000  # characters
+CLOUD = 400  # points of a scatter plot, from which on pixels are smaller
 
 
 def png(figure, scale: int = SHARP) -> bytes:
@@ -32,7 +34,7 @@ def jpeg(figure) -> bytes:
 
 def svg(figure, alt: str) -> str | None:
     """A matplotlib Figure as SVG that says `alt`, or None where it shows an image, or so many points that pixels are smaller."""
-    if any(axes.images or _meshes(axes) for axes in figure.axes):
+    if any(axes.images or _meshes(axes) or _clouds(axes) for axes in figure.axes):
         return None
     buffer = io.StringIO()
     with rc_context({"svg.hashsalt": alt}):  # the same figure, the same file
@@ -45,6 +47,10 @@ def svg(figure, alt: str) -> str | None:
 
 def _meshes(axes) -> list:
     return [drawn for drawn in axes.collections if type(drawn).__name__ in ("QuadMesh", "PolyQuadMesh")]
+
+
+def _clouds(axes) -> list:
+    return [drawn for drawn in axes.collections if isinstance(drawn, PathCollection) and len(drawn.get_offsets()) >= CLOUD]
 
 
 def encoded(picture: Image.Image, form: str = "png") -> bytes:
