@@ -4,9 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 COLAB := .venv-colab
 BENCH := .venv-bench
-# Every cell of every notebook, in the small profile; a kernel that died is noticed by its time limit.
+# Every cell of every notebook, in the small profile, two notebooks at a time; a kernel that died is noticed by its time limit.
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
-NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
+NBVAL_FLAGS := -n 2 --dist loadfile --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
 .PHONY: demo test test-code test-notebooks test-colab test-browser test-browser-all mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record exchange-record quality-record site-record lab notebooks html site badges equations clean
 
