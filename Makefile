@@ -8,7 +8,7 @@ BENCH := .venv-bench
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
 NBVAL_FLAGS := -n 2 --dist loadfile --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record exchange-record quality-record lab notebooks html site badges equations clean
+.PHONY: demo test test-code test-notebooks test-colab test-browser test-browser-all mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record exchange-record quality-record site-record lab notebooks html site badges equations clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
@@ -64,6 +64,14 @@ test-browser: $(VENV)/installed site
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 		echo "make test-browser needs Chromium: install it (on Debian: apt-get install chromium), then run this again." >&2; exit 1
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py tests/browser/site_checks.py
+
+# The site in Firefox, too: the one that Playwright fetches once, with .venv/bin/playwright install --with-deps firefox.
+test-browser-all: test-browser
+	BROWSER=firefox OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/site_checks.py
+
+# The site's sizes, its times and memory in Chromium, and how far from Python's its pictures are; writes tests/records/site.md.
+site-record: $(VENV)/installed site
+	OMP_NUM_THREADS=1 $(BIN)/python tests/records/site_record.py --record tests/records/site.md
 
 # Put each known mistake into a copy of the code and see that a test notices; writes tests/records/mutants.md.
 mutants: $(VENV)/installed
