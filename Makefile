@@ -31,9 +31,9 @@ $(VENV)/installed: $(VENV)/package
 demo: $(VENV)/package
 	rm -rf out/demo
 	@started=$$(date +%s); \
-	$(BIN)/python -m ddpm_utils train --data-path mnist5k --out out/demo --device cpu --prediction v --epochs 10 --batch-size 64 \
-		--width 16 --multipliers 1 2 4 --blocks 1 --lr 2e-3 --warmup 50 --lr-decay cosine --ema-decay 0.99 --sample-every 0 && \
-	$(BIN)/python -m ddpm_utils sample out/demo/model.safetensors --device cpu --n 100 --sampler ddpm --steps 50 --guidance 3 \
+	$(BIN)/python -m ddpm_utils train --data-path mnist5k --out out/demo --device cpu --prediction x0 --epochs 20 --batch-size 32 \
+		--patch 4 --width 64 --multipliers 1 --blocks 1 --lr 2e-3 --warmup 50 --lr-decay cosine --ema-decay 0.99 --sample-every 0 && \
+	$(BIN)/python -m ddpm_utils sample out/demo/model.safetensors --device cpu --n 100 --sampler dpm --steps 15 --guidance 2 \
 		--out out/demo/samples.png --film out/demo/denoising.png --gif out/demo/denoising.gif && \
 	echo "done in $$(( $$(date +%s) - started )) s; look at out/demo/samples.png, denoising.png, denoising.gif and loss.png"
 
