@@ -55,7 +55,7 @@ def test_there_are_notebooks():
 def test_is_valid_small_and_has_one_title(path):
     notebook = read(path)
     nbformat.validate(notebook)
-    assert path.stat().st_size <= 1_000_000
+    assert path.stat().st_size < 900_000
     without_code = re.sub(r"```.*?```", "", prose(notebook), flags=re.S)
     assert len(re.findall(r"^# ", without_code, re.M)) == 1
     assert notebook.cells[0].source.startswith("# ")
@@ -168,7 +168,7 @@ def test_has_predictions_exercises_and_the_parts_of_a_chapter(path):
         assert re.search(rf"^\| {word}", prose(notebook), re.M), word
 
 
-LATER = ("05", "06")  # chapters that are still to follow these
+LATER = ("05",)  # chapters that are still to follow these
 settled = pytest.mark.parametrize("path", [p for p in FILES if not p.stem.startswith(LATER)], ids=lambda p: p.stem)
 
 
