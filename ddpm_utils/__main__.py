@@ -22,6 +22,7 @@ COMMANDS = (
     "watch",
     "sample",
     "prepare-pairs",
+    "cloth-masks",
     "fold-pairs",
     "retouch",
     "adapt",

@@ -174,7 +174,8 @@ def carry_forward(run: Path) -> None:
 def prepared_data(environment: dict[str, str]) -> str | Path:
     """The folder to train on, found by the names that it holds. Pairs that prepare-pairs has not seen yet are cut into scratch space.
 
-    A job without a data set trains on what it draws, where it says what that is.
+    A job of pairs that names one folder alone has photographs of garments there: their folds make the pairs. One without a data set trains on
+    what it draws, where it says what that is.
     """
     if not JOB["dataset_sources"] and JOB["drawn"]:
         return JOB["drawn"]
@@ -190,11 +191,17 @@ def prepared_data(environment: dict[str, str]) -> str | Path:
     if not JOB["pairs"]:
         return holders[0]
     pairs = Path(tempfile.mkdtemp(prefix="pairs-"))
-    folders = [str(holders[0] / name) for name in names]
-    options = ["--size", str(train["img-size"]), "--memory", "8", *(["--skip-broken"] if train.get("skip-broken") else [])]
-    code, lines = run([sys.executable, "-m", "ddpm_utils", "prepare-pairs", *folders, str(pairs), *options], environment)
-    if code:
-        raise refusal_of("prepare-pairs", lines, environment)
+    if len(names) == 1:
+        masks = tempfile.mkdtemp(prefix="masks-")
+        fold = [holders[0], masks, pairs, "--n", JOB["images"], "--size", train["img-size"]]
+        commands = {"cloth-masks": [holders[0], masks], "fold-pairs": fold}
+    else:
+        options = ["--size", train["img-size"], "--memory", 8, *(["--skip-broken"] if train.get("skip-broken") else [])]
+        commands = {"prepare-pairs": [*(holders[0] / name for name in names), pairs, *options]}
+    for command, words in commands.items():
+        code, lines = run([sys.executable, "-m", "ddpm_utils", command, *map(str, words)], environment)
+        if code:
+            raise refusal_of(command, lines, environment)
     return pairs
 
 

@@ -1,7 +1,7 @@
 """Draw pairs to train retouching on, out of photographs of garments that nobody retouched.
 
 The folds of real cloth are lifted off some garments and laid onto others, or their own are taken away. Needs a mask of each garment, white
-where its cloth is; what made the shipped model's were two starts of GrabCut that agree. `train --form … --data-path OUT` uses the result.
+where its cloth is, as cloth-masks makes them. `train --form … --data-path OUT` uses the result.
 """
 
 import argparse

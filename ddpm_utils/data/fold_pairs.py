@@ -2,8 +2,8 @@
 
 The target is a photograph with its cloth flattened, or as it is where it has a pattern; the source is the same with folds on it: its own, those
 of another garment, or drawn ones. A seventh of the scenes is drawn (synthetic/people.py), for skin and hair, which the photographs lack;
-one pair in four has nothing to remove. Strength, wavelength and touched share are those of
-retouched photographs of people at a short side of 512 pixels.
+one pair in four has nothing to remove. Strength and wavelength are those of retouched photographs of people at a short side of 512 pixels; of the
+cloth about twice as much is touched (tests/unit/data/test_folds.py holds the ranges).
 """
 
 import math

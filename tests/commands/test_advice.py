@@ -157,6 +157,7 @@ UNWALKED = {  # words of a sentence: why no test does what it says
     "run `hf auth login`, or set HF_TOKEN, or pass --dry-run": WEB,
     "run `pip install huggingface_hub`": WEB,
     "run `pip install onnx`": WEB,
+    "run `pip install opencv-python-headless`": WEB,
     "--log-to tensorboard needs the package tensorboard, which is not installed; run `pip": WEB,
     "connect, or download it elsewhere": WEB,
     "FID's network can't be downloaded": WEB,

@@ -64,6 +64,17 @@ def test_a_picture_needs_alt_text_and_says_it_twice(shown, capsys):
             show(drawing(1)[0], alt=nothing)
 
 
+def test_photographs_are_kept_as_jpeg_that_says_its_alt_text(shown, capsys):
+    values = np.linspace(0, 255, 50 * 50 * 3).reshape(50, 50, 3).astype(np.uint8)
+    show(image(values), alt="A slope.", photographs=True)
+    (data, keywords), *_ = shown
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"])))
+    assert (picture.format, picture.size, picture.mode) == ("JPEG", (50, 50), "RGB")
+    assert np.abs(np.asarray(picture).astype(int) - values).mean() < 4
+    assert keywords["metadata"] == {"image/jpeg": {"alt": "A slope."}}
+    assert capsys.readouterr().out == "Figure: A slope.\n"
+
+
 def test_lines_are_kept_as_svg_that_says_its_alt_text_and_is_the_same_each_time(shown, capsys):
     for _ in range(2):
         show(drawing(1)[0], alt='A "rising" line.')

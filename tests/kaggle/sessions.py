@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from bare_python import bare_environment
+from drawn_garments import photograph
 from PIL import Image
 
 KAGGLE = Path(__file__).parents[2] / "kaggle"
@@ -40,7 +41,9 @@ class Session:
         self.input, self.working, scratch = (root / name for name in ("input", "working", "scratch"))
         for folder in (self.input, self.working, scratch):
             folder.mkdir(parents=True)
-        if job == "wrinkle-removal":
+        if options.get("dataset") == "agrigorev/clothing-dataset-full":
+            write_garments(self.input / layout.format(owner="agrigorev", slug="clothing-dataset-full"))
+        elif job == "wrinkle-removal":
             write_pairs(self.input / layout.format(owner="alice", slug="pairs"))
         else:
             cars = self.input / layout.format(owner="jessicali9530", slug="stanford-cars-dataset")
@@ -81,6 +84,15 @@ def write_pairs(folder):
         for name, picture in (("CRHD-3K_src", source), ("CRHD-3K_gt", target)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / name / f"{i}.png")
+
+
+def write_garments(folder):
+    """Photographs of shirts with folds, on the floor, as the public data set of clothes lays them out."""
+    (folder / "images_compressed").mkdir(parents=True)
+    for i, name in enumerate(["1a", "2b", "3c"]):
+        photograph(i)[0].save(folder / "images_compressed" / f"{name}.jpg", quality=92)
+    rows = [f"{name},1,Shirt,False" for name in ("1a", "2b", "3c")]
+    (folder / "images.csv").write_text("\n".join(["image,sender_id,label,kids", *rows]))
 
 
 def contents(folder):

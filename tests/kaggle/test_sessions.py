@@ -114,3 +114,14 @@ def test_without_a_data_set_wrinkle_removal_trains_on_pairs_that_it_draws(python
     assert session.code == 0, session.err
     assert session.status["status"] == "done"
     assert "8 pairs of 16 px" in session.out
+
+
+def test_photographs_of_garments_alone_become_pairs_to_train_on(python, tmp_path):
+    """The layout is that of the public data set of clothes: images.csv beside images_compressed/."""
+    overrides = {"contains": ["images_compressed"], "images": 4, "img-size": 64, "attention": []}
+    garments = "agrigorev/clothing-dataset-full"
+    session = Session(tmp_path, python, "wrinkle-removal", epochs=1, dataset=garments, layout=LAYOUTS[1], overrides=overrides)
+    assert session.code == 0, session.err
+    assert "3 masks of 3 photographs" in session.out
+    assert "4 pairs of 64 px out of 3 garments" in session.out
+    assert session.status["status"] == "done"
