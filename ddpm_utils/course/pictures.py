@@ -77,12 +77,13 @@ def _lean(picture: Image.Image) -> Image.Image:
     pixels = np.asarray(picture)
     if (pixels == pixels[..., :1]).all():
         return picture.convert("L")
-    colours = picture.getcolors(256)
-    if colours is None:
+    if picture.getcolors(256) is None:
         return picture
-    exact = Image.new("P", (1, 1))
-    exact.putpalette([value for _, colour in colours for value in colour])
-    return picture.quantize(palette=exact, dither=Image.Dither.NONE)
+    codes = pixels @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)  # (H, W)
+    colours = np.unique(codes)
+    exact = Image.fromarray(np.searchsorted(colours, codes).astype(np.uint8), "P")  # Pillow's own search is only nearly exact
+    exact.putpalette(np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1).astype(np.uint8).tobytes())
+    return exact
 
 
 def film(frames: list[bytes], seconds: float) -> bytes:

@@ -236,3 +236,11 @@ def test_coarse_images_are_at_most_four_levels_off_keep_black_and_white_and_cost
     noise = np.random.default_rng(0).normal(128, 20, (64, 64, 3)).astype(np.uint8)
     noisy, cheap = (len(encoded(Image.fromarray(image))) for image in (noise, coarse(noise)))
     assert cheap < 0.75 * noisy
+
+
+def test_a_picture_of_few_colours_keeps_each_of_them_even_where_they_are_nearly_alike():
+    values = np.arange(240, 256, dtype=np.uint8)
+    pixels = np.stack([*np.meshgrid(values[-4:], values, indexing="ij"), np.full((4, 16), 255, np.uint8)], -1)
+    kept = Image.open(io.BytesIO(encoded(Image.fromarray(pixels))))
+    assert kept.mode == "P"
+    np.testing.assert_array_equal(np.asarray(kept.convert("RGB")), pixels)
