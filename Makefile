@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 COLAB := .venv-colab
 BENCH := .venv-bench
-# Every cell of every notebook, in the small profile; a kernel that died is noticed by its time limit.
+# Every cell of every notebook, in the small profile, two notebooks at a time; a kernel that died is noticed by its time limit.
 NBVAL := DDPM_PROFILE=tiny OMP_NUM_THREADS=1
-NBVAL_FLAGS := --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
+NBVAL_FLAGS := -n 2 --dist loadfile --ignore notebooks/colab_train.ipynb --nbval-lax --nbval-current-env --nbval-cell-timeout=180 --nbval-kernel-startup-timeout=120
 
-.PHONY: demo test test-code test-notebooks test-colab test-browser mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record exchange-record quality-record lab notebooks html site badges equations clean
+.PHONY: demo test test-code test-notebooks test-colab test-browser test-browser-all mutants faults kills flips fuzz lint lint-site bench kaggle-record notebooks-record retouch-record guidance-record control-record exchange-record quality-record site-record lab notebooks html site badges equations clean
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
@@ -31,9 +31,9 @@ $(VENV)/installed: $(VENV)/package
 demo: $(VENV)/package
 	rm -rf out/demo
 	@started=$$(date +%s); \
-	$(BIN)/python -m ddpm_utils train --data-path mnist5k --out out/demo --device cpu --prediction v --epochs 10 --batch-size 64 \
-		--width 16 --multipliers 1 2 4 --blocks 1 --lr 2e-3 --warmup 50 --lr-decay cosine --ema-decay 0.99 --sample-every 0 && \
-	$(BIN)/python -m ddpm_utils sample out/demo/model.safetensors --device cpu --n 100 --sampler ddpm --steps 50 --guidance 3 \
+	$(BIN)/python -m ddpm_utils train --data-path mnist5k --out out/demo --device cpu --prediction x0 --epochs 20 --batch-size 32 \
+		--patch 4 --width 64 --multipliers 1 --blocks 1 --lr 2e-3 --warmup 50 --lr-decay cosine --ema-decay 0.99 --sample-every 0 && \
+	$(BIN)/python -m ddpm_utils sample out/demo/model.safetensors --device cpu --n 100 --sampler dpm --steps 15 --guidance 2 \
 		--out out/demo/samples.png --film out/demo/denoising.png --gif out/demo/denoising.gif && \
 	echo "done in $$(( $$(date +%s) - started )) s; look at out/demo/samples.png, denoising.png, denoising.gif and loss.png"
 
@@ -64,6 +64,14 @@ test-browser: $(VENV)/installed site
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 		echo "make test-browser needs Chromium: install it (on Debian: apt-get install chromium), then run this again." >&2; exit 1
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/browser_checks.py tests/browser/site_checks.py
+
+# The site in Firefox, too: the one that Playwright fetches once, with .venv/bin/playwright install --with-deps firefox.
+test-browser-all: test-browser
+	BROWSER=firefox OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/browser/site_checks.py
+
+# The site's sizes, its times and memory in Chromium, and how far from Python's its pictures are; writes tests/records/site.md.
+site-record: $(VENV)/installed site
+	OMP_NUM_THREADS=1 $(BIN)/python tests/records/site_record.py --record tests/records/site.md
 
 # Put each known mistake into a copy of the code and see that a test notices; writes tests/records/mutants.md.
 mutants: $(VENV)/installed

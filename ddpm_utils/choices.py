@@ -13,6 +13,7 @@ PRECISIONS = ("fp32", "fp16", "bf16")  # runtime/device.py
 OPTIMIZERS = ("adamw", "adam")  # training/trainer.py
 BOARDS = ("tensorboard", "wandb")  # training/boards.py
 DECAYS = ("constant", "cosine")  # of the learning rate
+DRAWS = ("host", "device")  # training/batches.py: where a step's noise is drawn
 FITS = ("crop", "squash", "pad")  # data/images.py: how a photograph becomes square
 CROPS = ("whole", "boxes")  # data/published_sets.py knows the boxes
 LABELS = ("model", "body")  # of Stanford Cars

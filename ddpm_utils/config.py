@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
-from ddpm_utils.choices import DECAYS, FITS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, VARIANCES, WEIGHTINGS
+from ddpm_utils.choices import DECAYS, DRAWS, FITS, FORMS, LOSSES, OPTIMIZERS, PREDICTIONS, SCHEDULES, VARIANCES, WEIGHTINGS
 from ddpm_utils.errors import InputError
 from ddpm_utils.settings import check_settings, check_value, from_values, json_object, section, setting, shown
 from ddpm_utils.unet_config import UNetConfig
@@ -191,6 +191,11 @@ class TrainConfig:
     mean: tuple[float, ...] = setting((0.5,), "subtracted by channel, in 0..1")
     std: tuple[float, ...] = setting((0.5,), "divided by, by channel, in 0..1")  # with 0.5 and 0.5 images lie in [-1, 1]
     seed: int = setting(0, "decides weights, order, timesteps and noise", within="[0, 2**63)")
+    draws: str = setting(
+        "host",
+        "what draws the noise: the host, alike for every device, or the device, without a copy but bit-equal on its own model alone",
+        choices=DRAWS,
+    )
 
     def __post_init__(self):
         check_settings(self)

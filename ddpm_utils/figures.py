@@ -47,9 +47,11 @@ def sample_grid(
     axes.imshow(whole, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(printable(title), fontsize=11, parse_math=False, pad=20 if column_names else 6)
+    widest = 0.0078 * max(map(len, column_names), default=1)  # inches for each point of the font
+    small = min(9, width * scale / 100 / columns / widest)  # so that neighbouring names stay apart
     for column, name in enumerate(map(printable, column_names[:columns])):
         place = (column + 0.5) / columns
-        axes.text(place, 1.005, name, transform=axes.transAxes, ha="center", va="bottom", fontsize=9, parse_math=False)
+        axes.text(place, 1.005, name, transform=axes.transAxes, ha="center", va="bottom", fontsize=small, parse_math=False)
     rows = math.ceil(len(images) / columns)
     for row, name in enumerate(row_names[:rows]):
         axes.text(-0.008, 1 - (row + 0.5) / rows, name, transform=axes.transAxes, ha="right", va="center", fontsize=10, parse_math=False)

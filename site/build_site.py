@@ -9,13 +9,14 @@ import hashlib
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from string import Template
 
-from course_pages import export_course
+from course_pages import as_webp, export_course
 from site_models import export_models, write_packed
 
 SITE = Path(__file__).resolve().parent
@@ -25,14 +26,15 @@ MOST_BYTES = 25e6
 RUNTIME = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 RUNTIME_SHA256 = "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2"
 EXAMPLE = 5  # seed of the drawn garment
-ENTRIES = ("play", "points", "points_worker", "retouch", "search", "worker")
+ENTRIES = ("play", "points", "points_worker", "retouch", "worker")
+OF_CHAPTERS = ("schedule_slider", "search")
 PAGES = {  # title in the navigation, of the window, description, whether models are told to its script
     "index": (
         "Start",
         "Denoising diffusion, from the constants to the pictures",
         "A course that runs, and models that run in your browser",
     ),
-    "play": ("Play", "Draw pictures from noise", "Digits and cars drawn from noise in your browser, step by step"),
+    "play": ("Play", "Draw pictures from noise", "Digits, clothes and cars drawn from noise in your browser, step by step"),
     "points": ("Train", "Train a diffusion model on points", "Watch a small network learn to turn noise into a spiral"),
     "retouch": ("Retouch", "Take wrinkles out of a photograph", "A photograph of clothing retouched in your browser; it never leaves it"),
     "licences": ("", "Licences", "What these pages are made of"),
@@ -58,15 +60,16 @@ def build(out: Path, repository: str) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     bundle(out)
-    write_packed(out / f"{RUNTIME.name}.gz", checked(RUNTIME, RUNTIME_SHA256))
+    write_packed(out / f"{RUNTIME.name}.xz", checked(RUNTIME, RUNTIME_SHA256))
     models = export_models(out)
-    shutil.copytree(ROOT / ".github" / "images", out / "images")
+    copy_images(out / "images")
     write_example(out / "images" / "garment.jpg")
     shutil.copy(SITE / "style.css", out)
     chapters = export_course(course.notebooks(), out / "course", navigation("course", "../"), repository)
     said = facts(models, chapters, repository)
     (out / "course" / "index.html").write_text(course_index(said))
-    shutil.move(out / "search.js", out / "course")
+    for name in OF_CHAPTERS:
+        shutil.move(out / f"{name}.js", out / "course")
     for name in PAGES:
         (out / f"{name}.html").write_text(page(name, models, said))
     alone = out.with_name("play.html")
@@ -85,7 +88,7 @@ def bundle(out: Path) -> None:
     """Each page's script and each worker's, with all that it imports, as plain scripts."""
     node = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ['PATH']}"}  # where requirements.txt put it
-    entries = [f"src/{name}.js" for name in ENTRIES]
+    entries = [f"src/{name}.js" for name in (*ENTRIES, *OF_CHAPTERS)]
     flags = ["--bundle", "--minify", "--format=iife", "--target=es2022", f"--outdir={out}", "--log-level=warning"]
     # plain, as a page from a disk may start no module as a worker; the runtime asks where it lies, and needs no answer
     flags.append('--define:import.meta.url=""')
@@ -98,6 +101,13 @@ def checked(path: Path, sha256: str) -> bytes:
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         sys.exit(f"{path.name} is not the file that this site was tested with: its SHA-256 is {found}")
     return data
+
+
+def copy_images(out: Path) -> None:
+    """The README's pictures that the start page shows, as lossless WebP."""
+    out.mkdir()
+    for name in re.findall(r'src="images/(\w+)\.webp"', (SITE / "pages" / "index.html").read_text()):
+        (out / f"{name}.webp").write_bytes(as_webp((ROOT / ".github" / "images" / f"{name}.png").read_bytes()))
 
 
 def write_example(path: Path) -> None:
@@ -183,7 +193,7 @@ def in_html(value) -> str:
 
 def single_file(out: Path, models: dict) -> str:
     """The play page with all that it needs inside, which opens from a disk: scripts, runtime and models, in base64."""
-    inside = ["worker.js", f"{RUNTIME.name}.gz", *sorted({file for about in models["generator"] for file in about["files"]})]
+    inside = ["worker.js", f"{RUNTIME.name}.xz", *sorted({file for about in models["generator"] for file in about["files"]})]
     files = "\n".join(
         f'<script type="text/plain" id="file:{name}">{base64.b64encode((out / name).read_bytes()).decode()}</script>' for name in inside
     )

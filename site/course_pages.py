@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import tinycss2
 from bs4 import BeautifulSoup
 from PIL import Image
 
@@ -25,7 +26,11 @@ STYLE = """<link rel="icon" href="data:,">
 }
 </style>
 """
-PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+PICTURE = re.compile(r"data:image/(png|webp|svg\+xml);base64,([A-Za-z0-9+/=\s]+)")
+PLAIN = re.compile(
+    r'<span class="[npwo]">([^<]*)</span>'
+)  # names, brackets, blanks and operators in code: most of its marks, hardly coloured
+SCHEDULES = 'aria-label="schedule"'  # of a menu beside a slider, which needs nothing but arithmetic
 SHEET = re.compile(r'<style type="text/css">(.*?)</style>', re.S)
 NO_LINK = re.compile(r'<a href="(?:\.\./\.\./[^"]*|[\w]+\.ipynb[^"]*)"[^>]*>(.*?)</a>', re.S)
 
@@ -51,36 +56,55 @@ def export_course(paths: list[Path], out: Path, navigation: str, repository: str
         text = text.replace("</head>", STYLE + "</head>", 1)
         text = text.replace("<body>", f'<body>\n<nav class="site-nav" aria-label="Site">{navigation}</nav>', 1)
         text = text.replace("</body>", f'<nav class="site-ways" aria-label="Chapters">{ways}</nav>\n</body>', 1)
+        if SCHEDULES in text:
+            text = text.replace("</body>", '<script src="schedule_slider.js"></script>\n</body>', 1)
         (out / chapters[i]["file"]).write_text(outside(linked(text, repository), out))
     (out / "search.json").write_text(json.dumps(sections, ensure_ascii=False, separators=(",", ":")))
     return chapters
 
 
 def outside(text: str, out: Path) -> str:
-    """Pictures and the style sheets of all chapters as files beside the pages: once each, and the pictures as WebP without loss."""
+    """A page without its weight: pictures and style sheets as files beside the chapters, once each, PNG as WebP without loss; plainer code."""
+
+    classes = {name for names in re.findall(r'class="([^"]*)"', text) for name in names.split()}
 
     def picture(match: re.Match) -> str:
-        return stored(match[1].encode(), ".webp", as_webp)
+        data = base64.b64decode(match[2])
+        if match[1] == "svg+xml":
+            return stored(data, ".svg")
+        return stored(as_webp(data), ".webp") if match[1] == "png" else stored(data, ".webp")
 
     def sheet(match: re.Match) -> str:
-        return (
-            f'<link rel="stylesheet" href="{stored(match[1].encode(), ".css", lambda data: data)}">' if len(match[1]) > 1000 else match[0]
-        )
+        if len(match[1]) < 1000:
+            return match[0]
+        return f'<link rel="stylesheet" href="{stored(used_rules(match[1], classes).encode(), ".css")}">'
 
-    def stored(data: bytes, ending: str, convert) -> str:
+    def stored(data: bytes, ending: str) -> str:
         path = out / f"{hashlib.sha256(data).hexdigest()[:16]}{ending}"
-        if not path.exists():
-            path.write_bytes(convert(data))
+        path.write_bytes(data)
         return path.name
 
-    return SHEET.sub(sheet, PICTURE.sub(picture, text))
+    return PLAIN.sub(r"\1", SHEET.sub(sheet, PICTURE.sub(picture, text)))
 
 
 def as_webp(png: bytes) -> bytes:
-    """A PNG in base64 as a lossless WebP."""
+    """A PNG as a lossless WebP."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).save(file, "WEBP", lossless=True, quality=40, method=2)
+    Image.open(io.BytesIO(png)).save(file, "WEBP", lossless=True, quality=80, method=4)
     return file.getvalue()
+
+
+def used_rules(sheet: str, classes: set[str]) -> str:
+    """A style sheet without the rules for classes that no page has: nearly all of a notebook's are for its editor."""
+
+    def kept(rule) -> bool:
+        if rule.type == "at-rule" and rule.lower_at_keyword == "media" and rule.content:
+            rule.content = [part for part in tinycss2.parse_rule_list(rule.content, True, True) if kept(part)]
+            return bool(rule.content)
+        selectors = tinycss2.serialize(rule.prelude).split(",") if rule.type == "qualified-rule" else [""]
+        return any(set(re.findall(r"\.([\w-]+)", selector)) <= classes for selector in selectors)
+
+    return tinycss2.serialize([rule for rule in tinycss2.parse_stylesheet(sheet, True, True) if kept(rule)])
 
 
 def way(words: str, chapter: dict | None) -> str:

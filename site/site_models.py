@@ -1,10 +1,13 @@
 """The shipped models as the pages of the site take them: ONNX in packed parts, and a row of facts about each."""
 
-import gzip
+import hashlib
+import lzma
 import sys
 from pathlib import Path
 
-MOST_OF_A_MODEL = 5.0  # MB of weights that a reader waits for; larger models are left to the course
+ROUNDED_FROM = 5.0  # MB of weights: a larger model that draws images is rounded, so that the site stays small
+STEPS = 256  # that a standard deviation of a rounded weight is divided into: few enough to save a third, too many to be seen
+FIRST = "digits"  # what a reader meets first: it answers at once
 EARLY = "-early"  # the end of the name of a worse model, which is there to be led away from
 
 
@@ -15,14 +18,14 @@ def export_models(out: Path) -> dict[str, list[dict]]:
     from ddpm_utils.recipes import read_recipes
 
     models: dict[str, list[dict]] = {"generator": [], "retoucher": []}
-    weights: dict[tuple[str, bytes], str] = {}
+    weights: dict[str, str] = {}
     recipes = {recipe.name: recipe for recipe in read_recipes()}
-    for recipe in sorted(recipes.values(), key=lambda recipe: recipe.kind == "control"):  # a control shares what its base has written
+    for recipe in sorted(
+        recipes.values(), key=lambda r: (r.kind == "control", r.name != FIRST)
+    ):  # a control shares what its base has written
         if recipe.name.endswith(EARLY):
             continue
-        if recipe.kind == "generator" and recipe.megabytes > MOST_OF_A_MODEL:
-            print(f"{recipe.name} is left out: {recipe.megabytes} MB, pages take models of at most {MOST_OF_A_MODEL:g}")
-        elif recipe.kind in models:
+        if recipe.kind in models:
             models[recipe.kind].append(export_model(out, recipe, load_model(shipped(recipe.name)), None, weights))
         elif recipe.kind == "control" and recipe.name.endswith("-scribble"):
             base = load_model(shipped(recipe.name.removesuffix("-scribble")))
@@ -38,7 +41,8 @@ def export_model(out: Path, recipe, model, control, weights: dict) -> dict:
 
     path = out / f"{recipe.name}.onnx"
     write_onnx(model, path, control=control)
-    files = in_parts(with_half_weights(onnx.load(path)), path, weights)
+    rounded = recipe.kind == "generator" and recipe.megabytes > ROUNDED_FROM
+    files = in_parts(with_small_weights(onnx.load(path), rounded), path, weights)
     path.unlink()
     row = {"name": recipe.name, "files": files, "does": recipe.does, "licence": recipe.licence}
     row |= {"megabytes": round(sum((out / file).stat().st_size for file in files) / 1e6, 1)}
@@ -50,7 +54,7 @@ def export_model(out: Path, recipe, model, control, weights: dict) -> dict:
     if task.prediction not in ("eps", "x0", "v", "flow") or task.zero_terminal_snr:
         sys.exit(f"{recipe.name} predicts {task.prediction}, which site/src/samplers.js doesn't know")
     row |= {"size": config.network.image_size, "channels": config.network.channels, "clip": config.in_unit_range}
-    row |= {"prediction": task.prediction, "schedule": task.schedule, "timesteps": task.timesteps}
+    row |= {"rounded": rounded, "prediction": task.prediction, "schedule": task.schedule, "timesteps": task.timesteps}
     return row | {"classes": model.classes if config.network.classes else [], "hint": control.hint_channels if control else None}
 
 
@@ -67,47 +71,66 @@ def around(config) -> dict:
     return fixed | {"kappa": config.task.kappa, "eta": eta, "multiple": config.network.multiple}
 
 
-def with_half_weights(model):
-    """The ONNX model with the weights that are float16 numbers stored as such, and a Cast behind each: the same network in half the bytes."""
+def with_small_weights(model, rounded: bool):
+    """The ONNX model with its weights in 16 bits each, under names that their bytes make, and what widens them again.
+
+    Weights that are float16 numbers are stored as such: the same network in half the bytes. rounded: matrices and kernels as whole
+    multiples of a 256th of their standard deviation, which pack into two thirds of that; the network is another by as little.
+    """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    casts = []
+    kept, widening = {}, []
     for tensor in model.graph.initializer:
-        values, name = numpy_helper.to_array(tensor), tensor.name
+        values = numpy_helper.to_array(tensor)
         half = values.astype(np.float16)
-        if values.dtype == np.float32 and values.size >= 64 and np.array_equal(half.astype(np.float32), values):
-            tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+        if values.dtype != np.float32 or values.size < 64 or not np.array_equal(half.astype(np.float32), values):
+            kept[tensor.name] = tensor
+            continue
+        step = values.std() / STEPS
+        whole = np.rint(values / step) if rounded and values.ndim > 1 else None
+        small = half if whole is None or np.abs(whole).max() > np.iinfo(np.int16).max else whole.astype(np.int16)
+        name = f"small.{hashlib.sha256(small.tobytes() + str(small.shape).encode()).hexdigest()[:16]}"
+        kept[name] = numpy_helper.from_array(small, name)
+        if small is half:
+            widening.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
+        else:
+            kept[f"{name}.step"] = numpy_helper.from_array(np.float32(step), f"{name}.step")
+            widening.append(helper.make_node("Cast", [name], [f"{tensor.name}.whole"], to=TensorProto.FLOAT))
+            widening.append(helper.make_node("Mul", [f"{tensor.name}.whole", f"{name}.step"], [tensor.name]))
+    nodes = [*widening, *model.graph.node]
+    for field, values in ((model.graph.initializer, kept.values()), (model.graph.node, nodes)):
+        del field[:]
+        field.extend(values)
     return model
 
 
-def in_parts(model, path: Path, weights: dict[tuple[str, bytes], str]) -> list[str]:
+def in_parts(model, path: Path, weights: dict[str, str]) -> list[str]:
     """Write a model as packed parts whose bytes, one behind the other, are the ONNX file: protobuf joins what is written twice.
 
-    weights: which file holds a weight, by its name and bytes; those that lie in one already are not written again. Returns the files' names.
+    weights: which file holds a weight, by its name; those that lie in one already are not written again. Returns the files' names.
     """
     import onnx
 
-    own, others, mine = onnx.ModelProto(), [], f"{path.name}.weights.gz"
-    named = [tensor for tensor in model.graph.initializer if tensor.name.startswith("network.")]  # others have names of this export alone
-    rest = [tensor for tensor in model.graph.initializer if not tensor.name.startswith("network.")]
-    for tensor in named:
-        file = weights.setdefault((tensor.name, tensor.SerializeToString()), mine)
-        if file == mine:
+    own, others, mine = onnx.ModelProto(), [], f"{path.name}.weights.xz"
+    rest = []
+    for tensor in model.graph.initializer:
+        file = weights.setdefault(tensor.name, mine) if tensor.name.startswith("small.") else None
+        if file is None:
+            rest.append(tensor)
+        elif file == mine:
             own.graph.initializer.append(tensor)
         elif file not in others:
             others.append(file)
     del model.graph.initializer[:]
     model.graph.initializer.extend(rest)
-    write_packed(path.with_name(mine), own.SerializeToString())
-    write_packed(path.with_name(f"{path.name}.gz"), model.SerializeToString())
-    return [*others, mine, f"{path.name}.gz"]
+    write_packed(path.with_name(mine), own.SerializeToString(), of_numbers=True)
+    write_packed(path.with_name(f"{path.name}.xz"), model.SerializeToString())
+    return [*others, mine, f"{path.name}.xz"]
 
 
-def write_packed(path: Path, data: bytes) -> None:
-    """Packed here, for servers that don't; the same bytes each time."""
-    path.write_bytes(gzip.compress(data, 9, mtime=0))
+def write_packed(path: Path, data: bytes, of_numbers: bool = False) -> None:
+    """Packed here, by xz: a third less than what servers do. of_numbers: most of it is numbers of two bytes, a low one and a high one."""
+    bytes_alike = {"lc": 0, "lp": 1, "pb": 1} if of_numbers else {"lc": 3, "lp": 0, "pb": 2}
+    how = {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**24, **bytes_alike}
+    path.write_bytes(lzma.compress(data, check=lzma.CHECK_CRC32, filters=[how]))

@@ -148,7 +148,7 @@ def add_optimisation(parser, **defaults: Any) -> None:
     """How the weights move."""
     group = parser.add_argument_group("optimisation")
     names = ("epochs", "batch_size", "optimizer", "lr", "warmup", "lr_decay", "clip_norm")
-    add_fields(group, TrainConfig, *names, "ema_decay", "ema_start", "ema_every", "ema_sigmas", "seed", **defaults)
+    add_fields(group, TrainConfig, *names, "ema_decay", "ema_start", "ema_every", "ema_sigmas", "seed", "draws", **defaults)
 
 
 def session_of(args: argparse.Namespace, **defaults: Any) -> tuple[SessionOptions, Compute]:

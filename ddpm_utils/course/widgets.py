@@ -14,7 +14,7 @@ import ipywidgets
 from IPython.display import Markdown, display
 
 from ddpm_utils.course.html_slider import html_slider
-from ddpm_utils.course.pictures import SHARP, as_base64, beside, film, png, shown_size, svg
+from ddpm_utils.course.pictures import SHARP, as_base64, beside, film, jpeg, png, shown_size, svg
 from ddpm_utils.errors import InputError
 
 # Beside the filmstrip; `make html` shows it in the filmstrip's place, and in place of the lines that are printed before and after that:
@@ -61,21 +61,23 @@ class Choice:
         return ipywidgets.Dropdown(options=list(self.options), value=self.start, **_look(name, "20em"))
 
 
-def show(figure, alt: str) -> None:
+def show(figure, alt: str, *, photographs: bool = False) -> None:
     """Display a matplotlib Figure with its description as alt text and as a caption. alt: what a reader who can't see it needs.
 
-    What is all lines and text is kept as SVG, what holds an image as PNG at twice the resolution.
+    What is all lines and text is kept as SVG, what holds an image as PNG at twice the resolution, and photographs as JPEG.
     """
+    if photographs:
+        return _show_image(jpeg(figure), _checked_alt(alt), at_scale=1, form="jpeg")
     drawing = svg(figure, _checked_alt(alt))
     if drawing is None:
-        return _show_png(png(figure), alt.strip())
+        return _show_image(png(figure), alt.strip())
     display({"image/svg+xml": drawing, "text/plain": alt.strip()}, raw=True, metadata={"image/svg+xml": {"alt": alt.strip()}})
     print(_caption(alt.strip()))
 
 
 def animate(figures: list, alt: str, seconds: float = 0.12) -> None:
     """Display matplotlib Figures of one size as a film that repeats, each for so many seconds: an animated PNG, which every browser plays."""
-    _show_png(film([png(figure, scale=1) for figure in figures], seconds), _checked_alt(alt), at_scale=1)
+    _show_image(film([png(figure, scale=1) for figure in figures], seconds), _checked_alt(alt), at_scale=1)
 
 
 def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict] | None = None, frames: int | dict[str, int] = 13) -> None:
@@ -107,7 +109,7 @@ def explore(render, controls: dict, *, question: str, alt: str, strip: list[dict
     slider = html_slider(lambda **state: _draw(render, state), places, start=at, alt=_checked_alt(alt), choices=menus)
     words = f"{alt.strip()} Positions, in reading order: {states}."
     lines = {"lines_before": len(numbers.splitlines()), "lines_after": len(_caption(words).splitlines())}
-    _show_png(beside([picture for picture, _ in shots]), words, {SLIDER_MIME: slider}, {SLIDER_MIME: lines})
+    _show_image(beside([picture for picture, _ in shots]), words, {SLIDER_MIME: slider}, {SLIDER_MIME: lines})
 
 
 def sweep(widgets: dict, controls: dict, draw) -> int:
@@ -160,11 +162,13 @@ def _draw(render, state: dict) -> tuple[bytes, str]:
     return png(figure), text
 
 
-def _show_png(picture: bytes, alt: str, extra: dict | None = None, about: dict | None = None, at_scale: int = SHARP) -> None:
-    """Display a PNG with its alt text, and print that as its caption. extra, about: more kinds of the output, and their metadata."""
-    data = {"image/png": as_base64(picture), "text/plain": alt, **(extra or {})}
+def _show_image(
+    picture: bytes, alt: str, extra: dict | None = None, about: dict | None = None, at_scale: int = SHARP, form: str = "png"
+) -> None:
+    """Display a PNG or JPEG with its alt text, and print that as its caption. extra, about: more kinds of the output, and their metadata."""
+    data = {f"image/{form}": as_base64(picture), "text/plain": alt, **(extra or {})}
     size = shown_size(picture) if at_scale == SHARP else {}
-    display(data, raw=True, metadata={"image/png": {"alt": alt, **size}, **(about or {})})
+    display(data, raw=True, metadata={f"image/{form}": {"alt": alt, **size}, **(about or {})})
     print(_caption(alt))
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ SPLIT_WORDS = {
     "validation": "val",
 }
 SPLIT_NAME = re.compile(rf"(.*[^a-z]|)({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})([^a-z].*|)", re.DOTALL)  # in lower case
+
+AT_A_TIME = 1000  # files that are handed to the threads; what waits for a thread takes 1.5 kB, and a folder may hold a million
 
 
 def list_images(root: Path, split: str = "train") -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
@@ -251,10 +254,10 @@ def decode_into_cache(
                 return f"{type(error).__name__}: {error}".replace(f"{root}{os.sep}", "")
             return None
 
+        parts = [range(start, min(start + AT_A_TIME, len(files))) for start in range(0, len(files), AT_A_TIME)]
         with ThreadPoolExecutor() as pool:
-            reasons = list(
-                tqdm(pool.map(decode, range(len(files))), total=len(files), desc="decoding", unit="image", leave=False, disable=None)
-            )
+            decoded = chain.from_iterable(pool.map(decode, part) for part in parts)
+            reasons = list(tqdm(decoded, total=len(files), desc="decoding", unit="image", leave=False, disable=None))
         images.flush()
         broken = {str(files[i].relative_to(root)): why for i, why in enumerate(reasons) if why}
         found = {"broken": broken, "dim": [str(files[i].relative_to(root)) for i in np.flatnonzero(dim)], "passing": any(passing)}

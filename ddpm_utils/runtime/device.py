@@ -52,9 +52,9 @@ class Execution:
         return torch.channels_last if last else torch.contiguous_format
 
     def stage(self, x: torch.Tensor) -> torch.Tensor:
-        """x on the CPU as `place` wants it: images (B, C, H, W) in the network's layout, in pinned memory where a CUDA GPU copies from it."""
+        """x as `place` wants it: images (B, C, H, W) in the network's layout, in pinned memory what a CUDA GPU has yet to copy."""
         x = x.contiguous(memory_format=self.memory_format) if x.dim() == 4 else x
-        return x.pin_memory() if self.device_type == "cuda" else x
+        return x.pin_memory() if self.device_type == "cuda" and not x.is_cuda else x
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
         """x on the device, images (B, C, H, W) in the network's layout: it keeps that of its input, and the wrong one halves the speed.

@@ -2,7 +2,8 @@
 
 The images, flips, timesteps, noise and dropped labels of step n come from generators keyed by (seed, n) and are drawn for the whole batch
 on the CPU. What ran before has no influence, so that a run which is cut and resumed anywhere ends in the same bits, and the same draws
-reach every kind of device; each of several processes takes its slice.
+reach every kind of device; each of several processes takes its slice. With draws="device" the noise, nearly all of what is drawn, comes from
+the device's own generator instead, keyed alike: it is never copied, but only the same model of device draws it again.
 """
 
 from collections.abc import Callable
@@ -55,8 +56,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     return torch.randperm(n, generator=keyed_generator(seed, "order", epoch)).numpy()
 
 
-def draw_batch(task, data: ImageSet, step: int) -> Batch:
-    """Everything random about step `step` (from 0) of a task (training/task.py), for the whole batch, on the CPU."""
+def draw_batch(task, data: ImageSet, step: int, device: str = "cpu") -> Batch:
+    """Everything random about step `step` (from 0) of a task (training/task.py), for the whole batch, on the CPU.
+
+    device: where the noise is drawn, and lies, if the run has draws="device".
+    """
     config, B = task.config, task.config.batch_size
     epoch, i = divmod(step, len(data) // B)
     rows = epoch_order(config.seed, epoch, len(data))[i * B : (i + 1) * B]
@@ -65,7 +69,9 @@ def draw_batch(task, data: ImageSet, step: int) -> Batch:
     draw = Draw(rows, mirrored, generator)
     x0 = to_float(draw.pick(data.images), config.mean, config.std)  # (B, C, H, W)
     t = torch.randint(0, config.timesteps, (B,), generator=generator)
-    eps = torch.randn(x0.shape, generator=generator)
+    by_device = config.draws == "device"
+    noise = keyed_generator(config.seed, "noise", step, device) if by_device else generator
+    eps = torch.randn(x0.shape, generator=noise, device=noise.device)
     label = None if config.network.classes is None else torch.from_numpy(data.labels[rows])
     return task.complete(Batch(x0, t, eps, label), data, draw)
 

@@ -130,7 +130,10 @@ class Session:
         self.say(f"resumed {self.good} at step {trainer.step} of {trainer.total_steps}")
         now = trainer.execution.as_saved()
         for name in (name for name in now if now[name] != before[name]):
-            self.say(f"{name} was {before[name]} and is {now[name]} now: the same images and noise, but other rounding")
+            other = (
+                "other noise and rounding" if (name, trainer.config.draws) == ("device", "device") else "the same noise, but other rounding"
+            )
+            self.say(f"{name} was {before[name]} and is {now[name]} now: the same images, {other}")
 
     def run(self) -> str | None:
         """The loop. Returns the reason for stopping early, or None if the run is done."""

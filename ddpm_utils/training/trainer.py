@@ -117,7 +117,7 @@ class Trainer:
     @torch.no_grad()
     def loss_ahead(self, nothing: bool = False) -> float:
         """The mean loss that the network, as it is now, has on the first micro-batch of the next step. nothing: what all zeros have."""
-        batch = draw_batch(self.task, self.data, self.step)
+        batch = draw_batch(self.task, self.data, self.step, self.execution.device)
         part = self._placed(rows_of(batch, slice(0, len(batch.t) // (self.execution.world_size * self.execution.accumulate))))
         self.network.eval()
 
@@ -134,7 +134,7 @@ class Trainer:
 
     def _drawn(self, step: int) -> list[Batch]:
         """This process's micro-batches of a step, staged for the device."""
-        parts = self._micro_batches(draw_batch(self.task, self.data, step))
+        parts = self._micro_batches(draw_batch(self.task, self.data, step, self.execution.device))
         return [Batch(*(None if value is None else self.execution.stage(value) for value in part)) for part in parts]
 
     def _micro_batches(self, batch: Batch) -> list[Batch]:

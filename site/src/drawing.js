@@ -1,7 +1,7 @@
 /** Images drawn from noise by a shipped model: x_t beside the clean image that the network sees in it, at every step. */
 
 import { Model } from "./generator.js";
-import { element, offer, painted, paintImages, shown } from "./paint.js";
+import { contextOf, element, offer, painted, paintImages, shown } from "./paint.js";
 import { Generator } from "./random.js";
 import { SAMPLERS } from "./samplers.js";
 
@@ -27,7 +27,7 @@ export function drawing(engine, models) {
 
   offer(
     choice,
-    models.map(({ name, does }) => [name, `${name}: ${does}`]),
+    models.map(({ name, size, megabytes }) => [name, `${name}: ${size} × ${size} pixels, ${megabytes} MB`]),
   );
   offer(sampler, Object.entries(SAMPLERS));
   const about = () => /** @type {import("./generator.js").AboutGenerator} */ (models.find(({ name }) => name === choice.value));
@@ -38,6 +38,7 @@ export function drawing(engine, models) {
   };
   choice.addEventListener("change", () => {
     offerLabels();
+    forget();
     told();
   });
   offerLabels();
@@ -53,6 +54,16 @@ export function drawing(engine, models) {
   button.addEventListener("click", draw);
   told();
 
+  /** Take away what another model has drawn, or is drawing. */
+  function forget() {
+    run++;
+    film = [];
+    contextOf(right).clearRect(0, 0, right.width, right.height);
+    [moment.disabled, moment.max] = [true, "1"];
+    button.removeAttribute("aria-busy");
+    [status.textContent, element("draw-at", HTMLElement).textContent] = ["", "draw first"];
+  }
+
   /** How many images: one of each class, or ten. */
   function count() {
     return label.value === "" ? Math.max(about().classes.length, 1) : 10;
@@ -67,6 +78,7 @@ export function drawing(engine, models) {
     }
     const which = label.value === "" ? "" : ` --label ${label.value}`;
     const how = `--sampler ${sampler.value} --steps ${steps.value} --guidance ${guidance.value} --seed ${Number(seed.value)}`;
+    element("draw-rounded", HTMLElement).hidden = !about().rounded;
     element("draw-command", HTMLElement).textContent =
       `python -m ddpm_utils sample ${choice.value} --n ${count()}${which} ${how} --device cpu --out ${choice.value}.png`;
   }
@@ -95,6 +107,7 @@ export function drawing(engine, models) {
       const denoiser = model.denoiser(labels, scale);
       const noise = new Generator(value).normals(n * model.values);
       const started = performance.now();
+      let first = 0; // when the first step was there, which is slower than the others
       [film, filmed] = [[], chosen];
       moment.disabled = true;
       for await (const step of model.steps(sampler.value, denoiser, noise, total, value)) {
@@ -102,7 +115,10 @@ export function drawing(engine, models) {
         film.push(step);
         [moment.max, moment.value] = [String(film.length), String(film.length)];
         show();
-        status.textContent = `Step ${film.length} of ${total}, timestep ${step.t}`;
+        const now = performance.now();
+        first ||= now;
+        const left = film.length > 1 ? (((now - first) / (film.length - 1)) * (total - film.length)) / 1000 : 0;
+        status.textContent = `Step ${film.length} of ${total}, timestep ${step.t}${left > 5 ? `, about ${Math.round(left)} s to go` : ""}`;
         await painted();
       }
       const seconds = (performance.now() - started) / 1000;

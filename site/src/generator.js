@@ -5,9 +5,10 @@ import { run, toX0 } from "./samplers.js";
 import { alphaBar } from "./schedules.js";
 
 /**
- * What the build says of a model. hint: channels of its hint, null without one. clip: whether its images lie in [-1, 1].
+ * What the build says of a model. hint: channels of its hint, null without one. clip: whether its images lie in [-1, 1]. rounded: whether its
+ * weights are.
  * @typedef {import("./inference.js").About & {size: number, channels: number, classes: string[], prediction: string, schedule: string,
- *   timesteps: number, clip: boolean, hint: number | null}} AboutGenerator
+ *   timesteps: number, clip: boolean, hint: number | null, rounded: boolean}} AboutGenerator
  */
 
 export class Model {

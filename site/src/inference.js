@@ -3,17 +3,13 @@
 /** @typedef {{name: string, files: string[], megabytes: number, does: string, licence: string}} About */
 
 /**
- * A file of the site, unpacked if it is gzip. In the page that is a single file it lies in an element instead, in base64.
+ * A file of the site. In the page that is a single file it lies in an element instead, in base64.
  * @param {string} name
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
-export async function bytesOf(name) {
+async function bytesOf(name) {
   const inside = document.getElementById(`file:${name}`);
-  const bytes = inside ? fromBase64(inside.textContent ?? "") : await fetched(name);
-  const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b; // a server may have unpacked it on the way
-  if (!isPacked) return bytes;
-  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(unpacked).arrayBuffer());
+  return inside ? fromBase64(inside.textContent ?? "") : fetched(name);
 }
 
 /** @param {string} name */
@@ -92,9 +88,9 @@ export class Engine {
 
   /** @param {About} about */
   async opening(about) {
-    this.runtime ??= bytesOf("ort-wasm-simd-threaded.wasm.gz").then((bytes) => this.ask("start", { bytes }, [bytes.buffer]));
+    this.runtime ??= bytesOf("ort-wasm-simd-threaded.wasm.xz").then((packed) => this.ask("start", { packed }, [packed.buffer]));
     const [parts] = await Promise.all([Promise.all(about.files.map(bytesOf)), this.runtime]);
-    const bytes = new Uint8Array(await new Blob(parts).arrayBuffer()); // one behind the other they are the ONNX file
-    await this.ask("open", { name: about.name, bytes }, [bytes.buffer]);
+    const buffers = parts.map((part) => part.buffer);
+    await this.ask("open", { name: about.name, parts }, buffers);
   }
 }

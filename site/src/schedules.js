@@ -36,6 +36,11 @@ function product(betas) {
   return out;
 }
 
+/** SNR_t = alpha_bar_t / (1 - alpha_bar_t). @param {Float64Array} ab */
+export function snr(ab) {
+  return ab.map((value) => value / (1 - value));
+}
+
 /**
  * x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
  * @param {Float32Array} x0

@@ -1,6 +1,7 @@
 /** The heavy work, off the page: networks by onnxruntime-web, and photographs. Answers each question {id, work, given} in its turn. */
 
 import * as ort from "onnxruntime-web/wasm";
+import { XzReadableStream } from "xz-decompress";
 import { applyChange, predictChange } from "./restoration.js";
 
 /** @type {Map<string, ort.InferenceSession>} */
@@ -11,13 +12,15 @@ let photographed = null;
 /** @type {Record<string, (given: any) => Promise<unknown>>} */
 const WORKS = {
   /** The runtime's own program. */
-  async start({ bytes }) {
+  async start({ packed }) {
     ort.env.wasm.numThreads = 1; // more need headers that few servers of static files send
-    ort.env.wasm.wasmBinary = bytes;
+    ort.env.wasm.wasmBinary = await unpacked(packed);
     ort.env.logLevel = "error";
   },
 
-  async open({ name, bytes }) {
+  /** parts: packed; one behind the other they are the ONNX file. */
+  async open({ name, parts }) {
+    const bytes = await new Blob(await Promise.all(parts.map(unpacked))).arrayBuffer();
     sessions.set(name, await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }));
   },
 
@@ -40,6 +43,11 @@ const WORKS = {
     return applyChange(photographed.photograph, photographed.change, strength, allowed);
   },
 };
+
+/** @param {Uint8Array<ArrayBuffer>} packed by xz, which no browser unpacks by itself @returns {Promise<ArrayBuffer>} */
+function unpacked(packed) {
+  return new Response(new XzReadableStream(new Blob([packed]).stream())).arrayBuffer();
+}
 
 /** @param {string} name @param {Record<string, {values: Float32Array | number[], shape: number[]}>} inputs */
 async function predicted(name, inputs) {

@@ -1,6 +1,7 @@
 """Speed beside diffusers and lucidrains, and beside what the machine can do: interleaved steps in one run. `make bench`.
 
-python tests/bench [--quick] [--network small|ho] [--device cpu] [--batch 8] [--rounds 8] [--compile] [--record tests/records/speed.md]
+python tests/bench [--quick] [--network small|ho] [--size 64] [--device cpu] [--batch 8] [--rounds 8]
+    [--compile [reduce-overhead]] [--record tests/records/speed.md]
 
 Ratios are medians over rounds of neighbouring steps, so that a busy machine slows all alike; milliseconds and GFLOP/s hold for an idle one, or for
 one thread of a CPU (OMP_NUM_THREADS=1), where only the time counts that the process computes.
@@ -55,17 +56,18 @@ def machine(device: str) -> str:
 def measured(args: argparse.Namespace) -> list[str]:
     """All tables, for one device."""
     config, batch, rounds = NETWORKS[args.network], args.batch, args.rounds
+    config = replace(config, image_size=args.size) if args.size else config
     names, word = precisions(args.device)
     found = [
-        f"## {machine(args.device)}",
+        f"## {machine(args.device)}" + (f", torch.compile ({args.compile})" if args.compile else ""),
         "",
         f"Network: {args.network}, {config.image_size} px, batch {batch}, {rounds} rounds. {word}".rstrip(),
     ]
     for precision in names:
-        execution = Execution(args.device, precision, compiled=args.compile)
+        execution = Execution(args.device, precision)
         product = matrix_product(execution, rounds) / 1e9
         forwards, both = convolutions(config, execution, batch, max(1, rounds // 3))
-        racing = contestants(config, execution)
+        racing = contestants(config, execution, args.compile)
         race(racing, rounds, batch, config.image_size)
         ceiling = f"a matrix product {product:.0f}, the network's convolutions alone {forwards / 1e9:.0f} forwards, {both / 1e9:.0f} with backwards"
         found += ["", f"{precision}: GFLOP/s of {ceiling} (the share is of the last)", "", *table(racing, batch, config.image_size, both)]
@@ -88,11 +90,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny network and one round: whether all this runs")
     parser.add_argument("--network", choices=NETWORKS, default="small")
+    parser.add_argument("--size", type=int, help="pixels a side (default 32)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--files", type=int, default=200, help="photographs of the race from end to end")
-    parser.add_argument("--compile", action="store_true", help="everything under torch.compile, which takes minutes more")
+    modes = ("default", "reduce-overhead")
+    parser.add_argument(
+        "--compile", nargs="?", const=modes[0], choices=modes, help="the networks under torch.compile; reduce-overhead: in CUDA graphs"
+    )
     parser.add_argument("--record", type=Path)
     args = parser.parse_args()
     if args.quick:

@@ -27,6 +27,7 @@ class Contestant:
     network: nn.Module
     layout: str
     execution: Execution
+    compile_mode: str | None = None  # of torch.compile, if at all
     training: list[float] = field(default_factory=list)
     sampling: list[float] = field(default_factory=list)
 
@@ -35,7 +36,7 @@ class Contestant:
         config = self.execution
         self.network.to(config.device, memory_format=LAYOUTS[self.layout]).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, fused=True)
-        self.call = torch.compile(self.network) if config.compiled else self.network
+        self.call = torch.compile(self.network, mode=self.compile_mode) if self.compile_mode else self.network
         self.flops = lambda x: flops_of(lambda: alone(torch.empty(1, *x.shape[1:]), torch.zeros(1, dtype=torch.int64)))
 
     @property
@@ -60,20 +61,21 @@ class Contestant:
         self.predicted(x, t)
 
 
-def contestants(config: UNetConfig, execution: Execution) -> list[Contestant]:
+def contestants(config: UNetConfig, execution: Execution, compile_mode: str | None = None) -> list[Contestant]:
     """Ours in the layout that it chooses, then the others in both. lucidrains' is left out where the package isn't installed."""
     import_torchvision()  # before diffusers does
     torch.manual_seed(0)
     ours = UNet(config)
     chosen = next(name for name, layout in LAYOUTS.items() if layout == execution.memory_format)
-    racing = [Contestant("ddpm_utils", ours, chosen, execution)]
-    racing += [Contestant("diffusers", ours.to_diffusers(), layout, execution) for layout in LAYOUTS]
+    racing = [Contestant("ddpm_utils", ours, chosen, execution, compile_mode)]
+    racing += [Contestant("diffusers", ours.to_diffusers(), layout, execution, compile_mode) for layout in LAYOUTS]
     try:
         from denoising_diffusion_pytorch import Unet
     except ModuleNotFoundError:
         print("lucidrains' Unet isn't installed (pip install denoising-diffusion-pytorch), and left out")
         return racing
-    return racing + [Contestant("lucidrains", Unet(config.width, dim_mults=config.multipliers), layout, execution) for layout in LAYOUTS]
+    theirs = [Unet(config.width, dim_mults=config.multipliers) for _ in LAYOUTS]
+    return racing + [Contestant("lucidrains", one, layout, execution, compile_mode) for one, layout in zip(theirs, LAYOUTS)]
 
 
 def race(racing: list[Contestant], rounds: int, batch: int, size: int) -> None:

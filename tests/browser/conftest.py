@@ -1,4 +1,4 @@
-"""JupyterLab on loopback over a copy of the course, and a headless Chromium that looks at it."""
+"""JupyterLab on loopback over a copy of the course, and a headless browser that looks at it."""
 
 import json
 import os
@@ -11,11 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chromium import launched
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SETTINGS = {  # no questions about news, and all cells in the page at once, for pictures of the whole notebook
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -76,9 +75,9 @@ def _address(server, private: Path) -> str:
 
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    """Chromium as it is installed; with BROWSER=firefox, the Firefox that `playwright install firefox` fetched."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.firefox.launch() if os.environ.get("BROWSER") == "firefox" else launched(playwright)
         yield browser
         browser.close()
 

@@ -83,9 +83,9 @@ def test_every_picture_has_alt_text(path):
     notebook = read(path)
     for cell in code_cells(notebook):
         for output in cell.outputs:
-            if "image/png" in output.get("data", {}):
-                assert output.metadata.get("image/png", {}).get("alt", "").strip(), cell.source
-                Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).verify()
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                assert output.metadata.get(kind, {}).get("alt", "").strip(), cell.source
+                Image.open(io.BytesIO(base64.b64decode(output.data[kind]))).verify()
             if "image/svg+xml" in output.get("data", {}):
                 assert re.match(r'<svg role="img" aria-label="[^"]+"', output.data["image/svg+xml"]), cell.source
             for page in (output.get("data", {}).get(kind, "") for kind in ("text/html", SLIDER_MIME)):
@@ -168,7 +168,7 @@ def test_has_predictions_exercises_and_the_parts_of_a_chapter(path):
         assert re.search(rf"^\| {word}", prose(notebook), re.M), word
 
 
-LATER = ("05", "06")  # chapters that are still to follow these
+LATER = ("06",)  # chapters that are still to follow these
 settled = pytest.mark.parametrize("path", [p for p in FILES if not p.stem.startswith(LATER)], ids=lambda p: p.stem)
 
 

@@ -35,6 +35,7 @@ RUN = {
     "ema_every": st.integers(1, 3),
     "ema_sigmas": st.sampled_from(((), (0.05,), (0.05, 0.2))),
     "flip": st.booleans(),
+    "draws": st.sampled_from(("host", "device")),
     "seed": st.integers(0, 2**63 - 1),
 }
 DROPOUT = st.sampled_from((0.0, 0.3))

@@ -50,6 +50,21 @@ def test_alpha_bar_is_pythons(name):
         np.testing.assert_allclose(ab, expected, rtol=1e-14 if name != "sigmoid" else 1e-11, atol=1e-16)
 
 
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("T", [300, 1000])
+def test_the_signal_to_noise_ratio_is_pythons(name, T):
+    ratio = javascript("const { alphaBar, snr } = await load('schedules.js'); return snr(alphaBar(name, T));", name=name, T=T)
+    expected = NoiseSchedule.named(name, T).snr.numpy()
+    # an error of 1e-14 in alpha_bar is one of 1e-14 (1 + SNR) in alpha_bar / (1 - alpha_bar)
+    assert (np.abs(ratio / expected - 1) <= 1e-14 * (1 + expected)).all()
+
+
+def test_numbers_are_written_as_python_writes_them():
+    values = [0.5, 1.0, 123456.0, 99999.5, 1234.0, 0.00012345, 4.036e-05, 9.9996e-05, 0.99996, 2.0, 1e-9, 10.0, 100.0]
+    written = javascript("const { general } = await load('rounding.js'); return values.map((v) => general(v, 4));", values=values)
+    assert written == [f"{value:.4g}" for value in values]
+
+
 def test_the_names_are_pythons():
     names = javascript("return [(await load('schedules.js')).SCHEDULES, Object.keys((await load('samplers.js')).SAMPLERS)];")
     assert [tuple(names[0]), tuple(names[1])] == [SCHEDULES, SAMPLERS]

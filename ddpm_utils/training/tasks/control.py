@@ -99,7 +99,7 @@ class ControlTask(GenerationTask):
 def control_config(base: Model, hint: str, hint_dropout: float = 0.0, **run) -> TrainConfig:
     """The run of a control on this base: its network, noise and labels, and training of its own. run: fields of TrainConfig."""
     task = Control(**asdict(base.config.task), hint=hint, hint_dropout=hint_dropout, base=weights_digest(base.network))
-    usual = {"ema_start": 0, "ema_sigmas": (), "ema_every": 1, "start": ""}
+    usual = {"ema_start": 0, "ema_sigmas": (), "ema_every": 1, "start": "", "draws": "host"}
     return replace(base.config, **{**usual, **run}, task=task)
 
 

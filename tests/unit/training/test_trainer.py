@@ -59,7 +59,7 @@ def uncut(digits):
         {},
         {"optimizer": "adam", "prediction": "v", "lr_decay": "cosine"},
         {"ema_start": 9, "prediction": "x0", "weighting": "min-snr"},
-        {"ema_sigmas": (0.05, 0.1), "ema_every": 3},
+        {"ema_sigmas": (0.05, 0.1), "ema_every": 3, "draws": "device"},
     ],
 )
 @pytest.mark.parametrize("cut", [1, 7, 14, 20])  # an epoch has 14 steps
