@@ -66,6 +66,7 @@ def build(out: Path, repository: str) -> None:
     write_example(out / "images" / "garment.jpg")
     shutil.copy(SITE / "style.css", out)
     chapters = export_course(course.notebooks(), out / "course", navigation("course", "../"), repository)
+    run("svgo", "--quiet", "--precision", "2", "--folder", out.resolve() / "course")
     said = facts(models, chapters, repository)
     (out / "course" / "index.html").write_text(course_index(said))
     for name in OF_CHAPTERS:
@@ -86,13 +87,17 @@ def build(out: Path, repository: str) -> None:
 
 def bundle(out: Path) -> None:
     """Each page's script and each worker's, with all that it imports, as plain scripts."""
-    node = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ['PATH']}"}  # where requirements.txt put it
     entries = [f"src/{name}.js" for name in (*ENTRIES, *OF_CHAPTERS)]
-    flags = ["--bundle", "--minify", "--format=iife", "--target=es2022", f"--outdir={out}", "--log-level=warning"]
+    flags = ["--bundle", "--minify", "--format=iife", "--target=es2022", f"--outdir={out.resolve()}", "--log-level=warning"]
     # plain, as a page from a disk may start no module as a worker; the runtime asks where it lies, and needs no answer
     flags.append('--define:import.meta.url=""')
-    subprocess.run(["node_modules/.bin/esbuild", *entries, *flags], cwd=SITE, env=environment, check=True)
+    run("esbuild", *entries, *flags)
+
+
+def run(program: str, *words) -> None:
+    """One of npm's programs, by the Node that requirements.txt put beside Python."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run([f"node_modules/.bin/{program}", *words], cwd=SITE, env=environment, check=True)
 
 
 def checked(path: Path, sha256: str) -> bytes:
