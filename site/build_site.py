@@ -111,8 +111,9 @@ def checked(path: Path, sha256: str) -> bytes:
 def copy_images(out: Path) -> None:
     """The README's pictures that the start page shows, as lossless WebP."""
     out.mkdir()
-    for name in re.findall(r'src="images/(\w+)\.webp"', (SITE / "pages" / "index.html").read_text()):
-        (out / f"{name}.webp").write_bytes(as_webp((ROOT / ".github" / "images" / f"{name}.png").read_bytes()))
+    for name, form in re.findall(r'src="images/(\w+)\.(webp|jpg)"', (SITE / "pages" / "index.html").read_text()):
+        kept = (ROOT / ".github" / "images" / f"{name}.{'png' if form == 'webp' else form}").read_bytes()
+        (out / f"{name}.{form}").write_bytes(as_webp(kept) if form == "webp" else kept)
 
 
 def write_example(path: Path) -> None:

@@ -26,7 +26,7 @@ STYLE = """<link rel="icon" href="data:,">
 }
 </style>
 """
-PICTURE = re.compile(r"data:image/(png|webp|svg\+xml);base64,([A-Za-z0-9+/=\s]+)")
+PICTURE = re.compile(r"data:image/(png|jpeg|webp|svg\+xml);base64,([A-Za-z0-9+/=\s]+)")
 PLAIN = re.compile(
     r'<span class="[npwo]">([^<]*)</span>'
 )  # names, brackets, blanks and operators in code: most of its marks, hardly coloured
@@ -70,9 +70,7 @@ def outside(text: str, out: Path) -> str:
 
     def picture(match: re.Match) -> str:
         data = base64.b64decode(match[2])
-        if match[1] == "svg+xml":
-            return stored(data, ".svg")
-        return stored(as_webp(data), ".webp") if match[1] == "png" else stored(data, ".webp")
+        return stored(as_webp(data), ".webp") if match[1] == "png" else stored(data, f".{match[1].removesuffix('+xml')}")
 
     def sheet(match: re.Match) -> str:
         if len(match[1]) < 1000:

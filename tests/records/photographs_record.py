@@ -1,6 +1,6 @@
 """What the shipped retouching model does to photographs that hold little or nothing to retouch: python tests/records/photographs_record.py
 
-Writes tests/records/photographs.md and .github/images/photographs.png. The photographs are those inside scikit-image's wheel; none was used
+Writes tests/records/photographs.md and .github/images/photographs.jpg. The photographs are those inside scikit-image's wheel; none was used
 for training. The astronaut's overall has folds and creases; in the others every change is a mistake.
 """
 
@@ -92,7 +92,7 @@ def main() -> None:
     (ROOT / "tests/records/photographs.md").write_text(HEAD + "\n".join(rows) + "\n" + said + LOOKED_AT)
     width = max(sheet.shape[1] for sheet in sheets)
     sheets = [np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)), constant_values=255) for sheet in sheets]
-    Image.fromarray(np.concatenate(sheets)).save(ROOT / ".github/images/photographs.png", optimize=True)
+    Image.fromarray(np.concatenate(sheets)).save(ROOT / ".github/images/photographs.jpg", quality=90, optimize=True)
 
 
 if __name__ == "__main__":
