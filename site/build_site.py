@@ -109,11 +109,11 @@ def checked(path: Path, sha256: str) -> bytes:
 
 
 def copy_images(out: Path) -> None:
-    """The README's pictures that the start page shows, as lossless WebP."""
+    """The README's pictures that the start page shows: as they are, or a PNG as lossless WebP."""
     out.mkdir()
-    for name, form in re.findall(r'src="images/(\w+)\.(webp|jpg)"', (SITE / "pages" / "index.html").read_text()):
-        kept = (ROOT / ".github" / "images" / f"{name}.{'png' if form == 'webp' else form}").read_bytes()
-        (out / f"{name}.{form}").write_bytes(as_webp(kept) if form == "webp" else kept)
+    for name in re.findall(r'src="images/([\w.]+)"', (SITE / "pages" / "index.html").read_text()):
+        kept = ROOT / ".github" / "images" / name
+        (out / name).write_bytes(kept.read_bytes() if kept.exists() else as_webp(kept.with_suffix(".png").read_bytes()))
 
 
 def write_example(path: Path) -> None:

@@ -27,9 +27,8 @@ STYLE = """<link rel="icon" href="data:,">
 </style>
 """
 PICTURE = re.compile(r"data:image/(png|jpeg|webp|svg\+xml);base64,([A-Za-z0-9+/=\s]+)")
-PLAIN = re.compile(
-    r'<span class="[npwo]">([^<]*)</span>'
-)  # names, brackets, blanks and operators in code: most of its marks, hardly coloured
+# names, brackets, blanks and operators in code: most of its marks, hardly coloured
+PLAIN = re.compile(r'<span class="[npwo]">([^<]*)</span>')
 SCHEDULES = 'aria-label="schedule"'  # of a menu beside a slider, which needs nothing but arithmetic
 SHEET = re.compile(r'<style type="text/css">(.*?)</style>', re.S)
 NO_LINK = re.compile(r'<a href="(?:\.\./\.\./[^"]*|[\w]+\.ipynb[^"]*)"[^>]*>(.*?)</a>', re.S)

@@ -19,10 +19,8 @@ def export_models(out: Path) -> dict[str, list[dict]]:
 
     models: dict[str, list[dict]] = {"generator": [], "retoucher": []}
     weights: dict[str, str] = {}
-    recipes = {recipe.name: recipe for recipe in read_recipes()}
-    for recipe in sorted(
-        recipes.values(), key=lambda r: (r.kind == "control", r.name != FIRST)
-    ):  # a control shares what its base has written
+    # a control comes behind its base, since it shares what that has written
+    for recipe in sorted(read_recipes(), key=lambda recipe: (recipe.kind == "control", recipe.name != FIRST)):
         if recipe.name.endswith(EARLY):
             continue
         if recipe.kind in models:

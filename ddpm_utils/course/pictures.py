@@ -27,8 +27,8 @@ def png(figure, scale: int = SHARP) -> bytes:
 
 def jpeg(figure) -> bytes:
     """A matplotlib Figure of photographs as JPEG, as large as its dpi says: with every colour as it is they cost five times as much."""
-    picture, buffer = Image.open(io.BytesIO(png(figure, scale=1))), io.BytesIO()
-    picture.convert("RGB").save(buffer, format="jpeg", quality=82, optimize=True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=figure.dpi, pil_kwargs={"quality": 82, "optimize": True})
     return buffer.getvalue()
 
 

@@ -5,11 +5,7 @@ ground. It is begun twice, from a large and a small rectangle; where both ends a
 "clothes" three in four; 144 of these were looked at, nearly all right). The others are left out. Needs OpenCV.
 """
 
-import multiprocessing
-import os
-import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +17,7 @@ from ddpm_utils.data.folders import find_images
 from ddpm_utils.data.images import read_rgb
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
+from ddpm_utils.runtime.processes import process_pool
 
 SHORT = 192  # pixels of the short side that masks are made at
 INSETS = (0.12, 0.25)  # of the rectangle that a garment is looked for in first, as shares of height and width
@@ -45,8 +42,7 @@ def cloth_masks(photographs: Path, out: Path) -> str:
     check_folder_can_be(out)
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(path, out / f"{path.stem}.png") for path in files if not (out / f"{path.stem}.png").exists()]
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(os.cpu_count() or 1, context) as pool:
+    with process_pool() as pool:
         ends = Counter(tqdm(pool.map(_write_mask, jobs, chunksize=8), "making masks", len(jobs), leave=False, disable=None))
     masks = len(files) - ends[UNSURE] - ends[BROKEN]
     broken = f", {ends[BROKEN]} can't be read" if ends[BROKEN] else ""

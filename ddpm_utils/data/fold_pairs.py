@@ -7,10 +7,6 @@ cloth about twice as much is touched (tests/unit/data/test_folds.py holds the ra
 """
 
 import math
-import multiprocessing
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +24,7 @@ from ddpm_utils.data.synthetic.people import figure
 from ddpm_utils.data.synthetic.wrinkles import drawn_folds
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.files import atomic_write, check_folder_can_be
+from ddpm_utils.runtime.processes import process_pool
 
 SHORT = 400  # pixels of a photograph's short side, which the bands of folds.py are meant for
 SCALES = (0.64, 1.12)  # that photographs are brought to, over SHORT
@@ -69,8 +66,7 @@ def fold_pairs(photographs: Path, masks: Path, out: Path, n: int, size: int = 25
     if out.exists() and any(out.iterdir()):
         raise InputError(f"fold pairs need a folder that is empty or new, {str(out)!r} holds something")
     check_folder_can_be(out)
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(os.cpu_count() or 1, context) as pool:
+    with process_pool() as pool:
         lifted = tqdm(pool.map(_lent_by, garments, chunksize=8), "lifting folds", len(garments), leave=False, disable=None)
         lent = [field for field in lifted if field is not None]
         if not lent:

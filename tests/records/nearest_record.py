@@ -11,18 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from recipe_record import add_photographs, photographs
+from scipy.spatial.distance import cdist
 
 from ddpm_utils.data.sources import load_images
 from ddpm_utils.evaluation.features import efficientnet_features
 from ddpm_utils.figures import sample_grid
 
 SHOWN, NEIGHBOURS = 10, 3  # samples in the figure, photographs beside each
-
-
-def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances (len(a), len(b)) of features (N, F) and (M, F), in float64: near ones are differences of large numbers."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    return np.sqrt(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0))
 
 
 def main() -> None:
@@ -38,7 +33,7 @@ def main() -> None:
     samples = np.asarray(load_images(args.samples, args.img_size).images)
     of_training = efficientnet_features(training)
     for name, images in (("samples", samples), ("new photographs", new)):
-        nearest = distances(efficientnet_features(images), of_training)
+        nearest = cdist(efficientnet_features(images), of_training)  # (n, N)
         low, middle = np.quantile(nearest.min(1), [0.01, 0.5])
         print(
             f"{name}: {len(images)}, distance to the nearest of {len(training):,}: least {nearest.min():.2f}, 1 % {low:.2f}, median {middle:.2f}"

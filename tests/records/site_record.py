@@ -57,7 +57,7 @@ def sizes() -> list[str]:
         name = path.name
         if name.endswith(".xz"):
             kind = "runtime, onnxruntime-web" if name.startswith("ort") else f"model {name.split('.')[0]}"
-        elif path.suffix in (".webp", ".svg", ".jpg"):
+        elif path.suffix in (".webp", ".svg", ".jpg", ".jpeg"):
             kind = "pictures"
         else:
             kind = "chapters and their search" if path.parent.name == "course" else "other pages, scripts and style"

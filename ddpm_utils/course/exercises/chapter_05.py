@@ -10,7 +10,8 @@ from ddpm_utils.course.exercises import difference
 def exercise_1(right_variance) -> str:
     """right_variance(ab, prev, unsure) -> Var[x_s | x_t]: of Gaussian data, by conditioning x_s on x_t, two Gaussians with known covariance."""
     for v, ab, prev in ((0.3, 0.2, 0.7), (1.0, 0.5, 0.6), (2.5, 0.01, 0.3), (0.05, 0.9, 1.0)):
-        of_s, of_t, both = prev * v + 1 - prev, ab * v + 1 - ab, math.sqrt(ab / prev) * (prev * v + 1 - prev)
+        of_s, of_t = prev * v + 1 - prev, ab * v + 1 - ab
+        both = math.sqrt(ab / prev) * of_s
         mine = right_variance(ab, prev, v * (1 - ab) / of_t)
         if mine is None:
             return "nothing is returned yet"

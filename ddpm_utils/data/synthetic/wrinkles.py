@@ -11,10 +11,6 @@ Strength, wavelength, share of changed pixels and colour change are fitted to me
 
 import io
 import math
-import multiprocessing
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +27,7 @@ from ddpm_utils.data.synthetic.people import figure
 from ddpm_utils.data.synthetic.sets import check_set
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder, filling, whole_files
+from ddpm_utils.runtime.processes import process_pool
 
 VERSION = 3  # raise it when other images are drawn: caches and shipped models name it
 SMALLEST = 16
@@ -219,10 +216,8 @@ def _draw_into_cache(folder: Path, n: int, size: int, seed: int) -> None:
         for name, shape in (("sources", (n, size, size, 3)), ("targets", (n, size, size, 3)), ("masks", (n, size, size))):
             np.lib.format.open_memmap(temporary / f"{name}.npy", "w+", bool if name == "masks" else np.uint8, shape).flush()
         chunks = [(temporary, range(start, min(start + CHUNK, n)), size, seed) for start in range(0, n, CHUNK)]
-        # Forked workers start at once and need no `if __name__ == "__main__"` in a user's script; elsewhere than on Linux fork is unsafe.
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         bar = tqdm(total=n, desc="drawing wrinkles", unit="pair", leave=False, disable=None)
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(chunks)), context) as pool, bar:
+        with process_pool(len(chunks)) as pool, bar:
             for drawn in pool.map(_draw_chunk, chunks):
                 bar.update(drawn)
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -252,7 +253,7 @@ def test_sets_hold_the_pairs_of_their_seed_and_are_kept(tmp_path, monkeypatch):
 def test_an_interrupted_set_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("DDPM_CACHE", str(tmp_path))
     monkeypatch.setattr(wrinkles, "wrinkle_pair", lambda size, seed: 1 / 0)
-    monkeypatch.setattr(wrinkles.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(ZeroDivisionError):
         synthetic_pairs(4, 24)
     assert os.listdir(tmp_path) == []
