@@ -89,9 +89,9 @@ export function startNoise({ channels, size, even }, seed, n) {
 function evenOverPatches(plane, size, patch) {
   const place = (/** @type {number} */ i) => (Math.floor(i / size) % patch) * patch + (i % patch);
   const means = new Float64Array(patch ** 2);
-  plane.forEach((value, i) => (means[place(i)] += value / (size / patch) ** 2));
+  for (let i = 0; i < plane.length; i++) means[place(i)] += plane[i] / (size / patch) ** 2;
   const mean = means.reduce((sum, value) => sum + value) / means.length;
-  plane.forEach((value, i) => (plane[i] = value - means[place(i)] + mean));
+  for (let i = 0; i < plane.length; i++) plane[i] += mean - means[place(i)];
 }
 
 /** @param {Float32Array} values @param {number} times */
