@@ -44,10 +44,8 @@ def run(args: argparse.Namespace) -> int:
     mean = means(gains)
     print(in_words(mean))
     if not is_better(gains):
-        print(
-            f"no model is written: on photographs that it hasn't seen the fitted one is no better than {args.model}; more pairs of the same"
-        )
-        print("retoucher, or more --steps, get further")
+        print(f"no model is written: on photographs that it hasn't seen the fitted one is no better than {args.model};")
+        print("if all were retouched alike, more pairs may get further")
         return 1
     fitted = fit(model, sets, settings, execution)
     save_model(fitted.network, fitted.config, (), args.out)

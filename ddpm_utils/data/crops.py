@@ -112,18 +112,22 @@ def _psnr(squares: float, pixels: int) -> float | None:
 # --- cut ---
 
 
-def cut_crops(source: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int, n: int, rng: np.random.Generator) -> list[Crop]:
+def cut_crops(
+    source: np.ndarray, target: np.ndarray, mask: np.ndarray, size: int, n: int, rng: np.random.Generator, zoomed: bool = True
+) -> list[Crop]:
     """Up to `n` square crops of `size` pixels: most around changes, at zooms from 1:1 to the whole short side; about a sixth without any.
 
-    The windows of the changed crops are spread evenly over the logarithm of their side. There are fewer than n where too little differs.
+    The windows of the changed crops are spread evenly over the logarithm of their side; zoomed=False: all at 1:1. There are fewer than n
+    where too little differs.
     """
     if not mask.any():
         return []
     counts = _block_counts(mask)
     n_unchanged = int(n * UNCHANGED_SHARE + rng.random())
     n_changed = n - n_unchanged
-    crops = [_changed_crop(source, target, counts, size, (i / n_changed, (i + 1) / n_changed), rng) for i in range(n_changed)]
-    crops += [_unchanged_crop(source, target, counts, size, rng) for _ in range(n_unchanged)]
+    widest = min(source.shape[:2]) if zoomed else size
+    crops = [_changed_crop(source, target, counts, size, widest, (i / n_changed, (i + 1) / n_changed), rng) for i in range(n_changed)]
+    crops += [_unchanged_crop(source, target, counts, size, widest, rng) for _ in range(n_unchanged)]
     return [crop for crop in crops if crop]
 
 
@@ -146,13 +150,13 @@ def _changed_inside(counts: np.ndarray, window: tuple[int, int, int]) -> int:
     return int(counts[y // BLOCK : -(-(y + side) // BLOCK), x // BLOCK : -(-(x + side) // BLOCK)].sum())
 
 
-def _changed_crop(source, target, counts, size: int, zooms: tuple[float, float], rng: np.random.Generator) -> Crop | None:
-    """A crop near a random changed pixel; zooms: from which part of [0, 1] (1:1 to whole short side) to draw first."""
+def _changed_crop(source, target, counts, size: int, widest: int, zooms: tuple[float, float], rng: np.random.Generator) -> Crop | None:
+    """A crop near a random changed pixel; zooms: from which part of [0, 1] (1:1 to the widest window) to draw first."""
     height, width = source.shape[:2]
     chances = np.cumsum(counts.ravel()) / counts.sum()
     for attempt in range(TRIES):
         zoom = rng.uniform(*zooms) if attempt < TRIES // 2 else rng.random()
-        side = round(size * (min(height, width) / size) ** zoom)
+        side = round(size * (widest / size) ** zoom)
         block = np.searchsorted(chances, rng.random(), side="right")
         row, column = divmod(int(block), counts.shape[1])
         y, x = (BLOCK * (index + 0.5) + side * rng.uniform(-0.75, -0.25) for index in (row, column))  # the change is near the middle
@@ -164,12 +168,12 @@ def _changed_crop(source, target, counts, size: int, zooms: tuple[float, float],
     return None
 
 
-def _unchanged_crop(source, target, counts, size: int, rng: np.random.Generator) -> Crop | None:
+def _unchanged_crop(source, target, counts, size: int, widest: int, rng: np.random.Generator) -> Crop | None:
     """A crop in which nothing differs: of several random windows the one with most contrast, so that it isn't all background."""
     height, width = source.shape[:2]
     best, most = None, -1.0
     for _ in range(4 * TRIES):
-        side = round(size * (min(height, width) / size) ** rng.random())
+        side = round(size * (widest / size) ** rng.random())
         window = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1)), side
         if _changed_inside(counts, window) == 0:
             x, y, _ = window

@@ -59,16 +59,21 @@ def find_pairs(photographs: Path, retouched: Path) -> list[Files]:
 def cut_pairs(files: list[Files], size: int, settings: AdaptSettings) -> list[PairSet]:
     """The crops of each photograph, (n, size, size, 3) each, at the scale that retouching sees it; n is 0 where nothing differs.
 
-    Raises InputError that names a pair that doesn't fit together.
+    Raises InputError that names a pair that is too small or doesn't fit together.
     """
     sets = []
     for i, pair in enumerate(files):
         source, target = read_small(pair, SHORT_SIDE)
+        if min(source.shape[:2]) < size:
+            raise InputError(
+                f"{pair.name!r}: the photograph's short side is {min(source.shape[:2])} pixels, this model learns from at least {size}"
+            )
         shift = measure_shift(source, target)
         if shift > MAX_SHIFT:
             told = f"is shifted by {shift:.1f} pixels at a short side of {SHORT_SIDE}, at most {MAX_SHIFT} can be learned from"
             raise InputError(f"{pair.name!r}: the retouched photograph {told}")
-        crops = cut_crops(source, target, change_mask(source, target), size, settings.crops, np.random.default_rng((settings.seed, i)))
+        rng = np.random.default_rng((settings.seed, i))
+        crops = cut_crops(source, target, change_mask(source, target), size, settings.crops, rng, zoomed=False)
         fields = [np.array([getattr(crop, name) for crop in crops]) for name in ("target", "source", "mask")]
         sets.append(PairSet(fields[0], sources=fields[1], masks=fields[2]))
     if sum(len(pairs) for pairs in sets) < settings.batch_size:

@@ -9,9 +9,9 @@ from ddpm_utils.settings import check_settings, setting
 class AdaptSettings:
     """Settings of `adapt`. Raises InputError for values outside their ranges."""
 
-    steps: int = setting(200, "training steps from the model's weights, for each fold and at the end", within="[1, inf)")
-    folds: int = setting(5, "parts that the photographs are judged in; as many as photographs: leave one out", within="[2, inf)")
-    lr: float = setting(2e-4, "learning rate", within="(0, inf)")
+    steps: int = setting(100, "training steps from the model's weights, for each fold and at the end", within="[1, inf)")
+    folds: int = setting(3, "parts that the photographs are judged in; as many as photographs: leave one out", within="[2, inf)")
+    lr: float = setting(4e-4, "learning rate", within="(0, inf)")
     batch_size: int = setting(4, "crops a step", within="[1, inf)")
     crops: int = setting(8, "crops a photograph", within="[1, 99]")
     seed: int = setting(0, "same seed, same crops, folds and steps", within="[0, inf)")

@@ -19,6 +19,7 @@ from ddpm_utils.data.images import ImageSet
 from ddpm_utils.ema import EMA, power_decay, standard_decay
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.device import Execution
+from ddpm_utils.runtime.memory import keep_freed_memory
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.training.batches import Ahead, Batch, draw_batch
 from ddpm_utils.training.task import Task
@@ -56,6 +57,8 @@ class Trainer:
         if config.batch_size % (parts := execution.world_size * execution.accumulate):
             raise InputError(f"batch size must be a multiple of {parts} (processes times micro-batches), got {config.batch_size}")
         self.task, self.config, self.data, self.execution = task, config, data, execution
+        if execution.device_type == "cpu":
+            keep_freed_memory()
         with torch.random.fork_rng(devices=[]):  # the caller's global generator stays as it was
             torch.manual_seed(keyed_generator(config.seed, "weights", 0).initial_seed())
             self.network = task.build(execution)

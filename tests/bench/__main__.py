@@ -25,6 +25,7 @@ from overhead import line as overhead
 from record import write
 
 from ddpm_utils.runtime.device import Execution, choose_device, describe_device, precision_of
+from ddpm_utils.runtime.memory import keep_freed_memory
 from ddpm_utils.unet_config import UNetConfig
 
 NETWORKS = {
@@ -104,6 +105,8 @@ def main() -> None:
     if args.quick:
         args.network, args.batch, args.rounds, args.files = "tiny", 2, 1, 4
     args.device = choose_device(args.device)
+    if args.device == "cpu":
+        keep_freed_memory()  # as our training does, so that the others have it too
     found = measured(args)
     print("\n".join(found))
     if args.record:

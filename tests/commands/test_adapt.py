@@ -87,6 +87,15 @@ def test_a_retouched_photograph_that_is_shifted_is_refused_by_its_name(tmp_path,
     assert "'0': the retouched photograph is shifted by 3.0 pixels" in capsys.readouterr().err
 
 
+def test_a_photograph_that_is_smaller_than_a_crop_is_refused_by_its_name(tmp_path, fresh, capsys):
+    photographs(tmp_path, 3, creased, size=96)
+    least = load_model(fresh).config.network.image_size
+    for folder in ("photos", "retouched"):
+        Image.open(tmp_path / folder / "1.png").crop((0, 0, least - 1, 96)).save(tmp_path / folder / "1.png")
+    assert adapt(tmp_path, fresh) == 2
+    assert f"'1': the photograph's short side is {least - 1} pixels, this model learns from at least {least}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("n", "folds"), [(3, 5), (20, 5), (23, 5), (7, 7)])
 def test_every_photograph_is_judged_once_by_weights_fitted_without_it(n, folds):
     dealt = deal(n, folds, seed=0)

@@ -67,3 +67,12 @@ def test_small_changes_give_fewer_crops_and_none_gives_none(pairs):
                 assert start < middle < start + side
                 is_free = 0 < start < length - side  # else the border of the photograph pushed the window aside
                 assert not is_free or side / 4 - 20 < middle - start < 3 * side / 4 + 20
+
+
+def test_crops_that_are_not_zoomed_show_the_photograph_pixel_by_pixel(pairs):
+    source, target = pairs[0]
+    for crop in cut_crops(source, target, change_mask(source, target), SIZE, 8, np.random.default_rng(0), zoomed=False):
+        x, y, side = crop.window
+        assert side == SIZE
+        np.testing.assert_array_equal(crop.source, source[y : y + side, x : x + side])
+        np.testing.assert_array_equal(crop.target, target[y : y + side, x : x + side])
