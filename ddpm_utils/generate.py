@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ddpm_utils.choices import SAMPLERS
@@ -99,11 +100,31 @@ def _guided_and_plain(network: UNet, config: TrainConfig, label: Tensor | None, 
 
 
 def start_noise(config: TrainConfig, n: int, seed: int) -> Tensor:
-    """x_T for n images, (n, C, H, W), drawn on the CPU so that a seed means the same noise on every device."""
+    """x_T for n images, (n, C, H, W), drawn on the CPU so that a seed means the same noise on every device.
+
+    Evened over patches of `evened` pixels.
+    """
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed}")
     size, channels = config.network.image_size, config.network.channels
-    return torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+    x_T = torch.randn(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+    return x_T if (patch := evened(config)) == 1 else even_over_patches(x_T, patch)
+
+
+def evened(config: TrainConfig) -> int:
+    """The pixels a side of the patches over which noise is even: a network's that predicts noise or v, else 1."""
+    return 1 if config.task.prediction == "x0" else config.network.patch
+
+
+def even_over_patches(noise: Tensor, patch: int) -> Tensor:
+    """The noise (B, C, H, W), shifted so that each of the patch x patch pixels of a patch has the same mean over all patches of an image.
+
+    A network of patches hardly sees these few means, which GroupNorm takes away. Where it predicts x_0 they end with the noise; where it predicts
+    noise or v they stay in x_0 = alpha x_t - sigma v, and lie over the finished image as a faint grid.
+    """
+    pixels = F.pixel_unshuffle(noise, patch).unflatten(1, (-1, patch**2))  # (B, C, patch^2, H / patch, W / patch)
+    means = pixels.mean((3, 4), keepdim=True)
+    return F.pixel_shuffle((pixels - means + means.mean(2, keepdim=True)).flatten(1, 2), patch)
 
 
 def generate(

@@ -36,6 +36,7 @@ def export_model(out: Path, recipe, model, control, weights: dict) -> dict:
     import onnx
 
     from ddpm_utils.export.onnx import write_onnx
+    from ddpm_utils.generate import evened
 
     path = out / f"{recipe.name}.onnx"
     write_onnx(model, path, control=control)
@@ -53,6 +54,7 @@ def export_model(out: Path, recipe, model, control, weights: dict) -> dict:
         sys.exit(f"{recipe.name} predicts {task.prediction}, which site/src/samplers.js doesn't know")
     row |= {"size": config.network.image_size, "channels": config.network.channels, "clip": config.in_unit_range}
     row |= {"rounded": rounded, "prediction": task.prediction, "schedule": task.schedule, "timesteps": task.timesteps}
+    row["even"] = evened(config)
     return row | {"classes": model.classes if config.network.classes else [], "hint": control.hint_channels if control else None}
 
 

@@ -48,7 +48,7 @@ class LabelledPipeline(DiffusionPipeline):
         numbers = self._numbers(labels, batch_size)
         patch, size = self.config.patch, self.unet.config.sample_size * self.config.patch
         shape = (batch_size, self.unet.config.in_channels // patch**2, size, size)
-        image = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.unet.dtype)
+        image = self._even(randn_tensor(shape, generator=generator, device=self._execution_device, dtype=self.unet.dtype))
         wanted = {"generator": generator, "eta": eta, "use_clipped_model_output": True}
         known = inspect.signature(self.scheduler.step).parameters
         extra = {name: value for name, value in wanted.items() if name in known}
@@ -63,6 +63,15 @@ class LabelledPipeline(DiffusionPipeline):
             image = self.numpy_to_pil(image) if output_type == "pil" else image
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=image) if return_dict else (image,)
+
+    def _even(self, noise):
+        """The noise (B, C, H, W), each pixel of a patch with the same mean over all patches, which a network that predicts noise or v can't see."""
+        patch = self.config.patch
+        if patch == 1 or self.scheduler.config.prediction_type == "sample":
+            return noise
+        pixels = pixel_unshuffle(noise, patch).unflatten(1, (-1, patch**2))
+        means = pixels.mean((3, 4), keepdim=True)
+        return pixel_shuffle((pixels - means + means.mean(2, keepdim=True)).flatten(1, 2), patch)
 
     def _predict(self, image, t, numbers, scale):
         """The network's output for images (B, C, H, W), guided where there are labels and a scale."""

@@ -10,6 +10,7 @@ from ddpm_utils.config import TrainConfig
 GRID, PATCH = 16, 4  # larger images are folded into patches of at most 4 pixels a side, down to 16 of them a side
 WIDTHS = (1, 2, 2)  # multipliers, as many as the grid can be halved
 ATTENTION = 8  # from this resolution on
+LONG, LONG_PATCH = 800_000, 2  # a run over so many images, counting repeats, learns more with smaller patches, and with v in place of x_0
 BATCH = 32
 WARMUP, WARMUP_SHARE = 200, 20  # the learning rate rises over so many steps, and over at most 1/20 of a run
 # images to be trained on, counting repeats, before samples look like the data, by channels: digits (as `make demo` shows) and photographs
@@ -23,13 +24,14 @@ def preset(size: int, images: int, *, epochs: int | None = None, batch_size: int
     """
     batch_size = batch_size or min(BATCH, max(1, images))
     steps = (epochs or TrainConfig.epochs) * (images // batch_size)
+    long = steps * batch_size >= LONG
     pace = {"batch_size": batch_size, "lr": 1.2e-3, "warmup": min(WARMUP, steps // WARMUP_SHARE)}
-    return {"prediction": "x0", **network_preset(size, patch), **pace}
+    return {"prediction": "v" if long else "x0", **network_preset(size, patch, LONG_PATCH if long else PATCH), **pace}
 
 
-def network_preset(size: int, patch: int | None = None) -> dict[str, Any]:
-    """The shape of a network for images of `size` pixels."""
-    patch = patch or max(p for p in range(1, PATCH + 1) if size % p == 0 and (p == 1 or size // p >= GRID))
+def network_preset(size: int, patch: int | None = None, most: int = PATCH) -> dict[str, Any]:
+    """The shape of a network for images of `size` pixels. most: the largest patch, where none was chosen."""
+    patch = patch or max(p for p in range(1, most + 1) if size % p == 0 and (p == 1 or size // p >= GRID))
     grid = size // patch
     levels = [level for level in range(len(WIDTHS)) if grid % 2**level == 0]
     resolutions = [grid >> level for level in levels]

@@ -1,8 +1,7 @@
 /** Images drawn from noise by a shipped model: x_t beside the clean image that the network sees in it, at every step. */
 
-import { Model } from "./generator.js";
+import { Model, startNoise } from "./generator.js";
 import { contextOf, element, offer, painted, paintImages, shown } from "./paint.js";
-import { Generator } from "./random.js";
 import { SAMPLERS } from "./samplers.js";
 
 const COLUMNS = 5;
@@ -74,7 +73,7 @@ export function drawing(engine, models) {
     const { channels, size } = about();
     const value = seeded();
     if (!film.length && value !== null) {
-      paintImages(left, new Generator(value).normals(count() * channels * size ** 2), channels, size, Math.min(COLUMNS, count()));
+      paintImages(left, startNoise(about(), value, count()), channels, size, Math.min(COLUMNS, count()));
     }
     const which = label.value === "" ? "" : ` --label ${label.value}`;
     const how = `--sampler ${sampler.value} --steps ${steps.value} --guidance ${guidance.value} --seed ${Number(seed.value)}`;
@@ -105,7 +104,7 @@ export function drawing(engine, models) {
       const model = new Model(chosen, engine);
       const labels = chosen.classes.length ? model.labels(asked === "" ? null : Number(asked), n) : null;
       const denoiser = model.denoiser(labels, scale);
-      const noise = new Generator(value).normals(n * model.values);
+      const noise = startNoise(chosen, value, n);
       const started = performance.now();
       let first = 0; // when the first step was there, which is slower than the others
       [film, filmed] = [[], chosen];

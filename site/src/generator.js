@@ -1,14 +1,14 @@
 /** A shipped model that draws images, as a denoiser with guidance: ddpm_utils/generate.py. */
 
-import { keyedGenerator } from "./random.js";
+import { Generator, keyedGenerator } from "./random.js";
 import { run, toX0 } from "./samplers.js";
 import { alphaBar } from "./schedules.js";
 
 /**
  * What the build says of a model. hint: channels of its hint, null without one. clip: whether its images lie in [-1, 1]. rounded: whether its
- * weights are.
+ * weights are. even: the pixels of a patch a side over which the noise is even, 1: none.
  * @typedef {import("./inference.js").About & {size: number, channels: number, classes: string[], prediction: string, schedule: string,
- *   timesteps: number, clip: boolean, hint: number | null, rounded: boolean}} AboutGenerator
+ *   timesteps: number, clip: boolean, hint: number | null, rounded: boolean, even: number}} AboutGenerator
  */
 
 export class Model {
@@ -72,6 +72,26 @@ export class Model {
   steps(sampler, denoiser, x, steps, seed, from = this.ab.length - 1) {
     return run(sampler, denoiser, x, this.ab.slice(0, from + 1), steps, keyedGenerator(seed, "sampling", 0));
   }
+}
+
+/**
+ * x_T of n images, as ddpm_utils/generate.py draws it: for a network of patches, evened over the images' patches.
+ * @param {AboutGenerator} about @param {number} seed @param {number} n
+ */
+export function startNoise({ channels, size, even }, seed, n) {
+  const noise = new Generator(seed).normals(n * channels * size ** 2);
+  if (even === 1) return noise;
+  for (let start = 0; start < noise.length; start += size ** 2) evenOverPatches(noise.subarray(start, start + size ** 2), size, even);
+  return noise;
+}
+
+/** Shift the places of a patch to one mean over all patches. @param {Float32Array} plane @param {number} size @param {number} patch */
+function evenOverPatches(plane, size, patch) {
+  const place = (/** @type {number} */ i) => (Math.floor(i / size) % patch) * patch + (i % patch);
+  const means = new Float64Array(patch ** 2);
+  for (let i = 0; i < plane.length; i++) means[place(i)] += plane[i] / (size / patch) ** 2;
+  const mean = means.reduce((sum, value) => sum + value) / means.length;
+  for (let i = 0; i < plane.length; i++) plane[i] += mean - means[place(i)];
 }
 
 /** @param {Float32Array} values @param {number} times */

@@ -7,12 +7,14 @@ from javascript import javascript
 from PIL import Image
 
 from ddpm_utils.choices import SAMPLERS, SCHEDULES
+from ddpm_utils.config import Generation, TrainConfig
 from ddpm_utils.diffusion import q_sample, to_x0
-from ddpm_utils.generate import run_sampler
+from ddpm_utils.generate import evened, run_sampler, start_noise
 from ddpm_utils.ideal import gaussian_denoiser
 from ddpm_utils.restoration.full_resolution import enlarge
 from ddpm_utils.runtime.rng import keyed_generator
 from ddpm_utils.schedules import NoiseSchedule
+from ddpm_utils.unet_config import UNetConfig
 
 
 def test_a_seed_draws_torchs_normals():
@@ -23,6 +25,16 @@ def test_a_seed_draws_torchs_normals():
     for (seed, n), numbers in zip(cases, drawn, strict=True):
         expected = torch.randn(n, generator=torch.Generator().manual_seed(seed)).numpy()
         np.testing.assert_allclose(numbers, expected, rtol=0, atol=5e-6)  # torch takes logarithms and cosines in float32
+
+
+@pytest.mark.parametrize(("patch", "prediction"), [(1, "v"), (2, "v"), (4, "eps"), (2, "x0")])
+def test_the_noise_that_drawing_begins_with_is_pythons(patch, prediction):
+    network = UNetConfig(image_size=16, channels=3, width=8, multipliers=(1,), attention=(), groups=4, patch=patch)
+    config = TrainConfig(network=network, task=Generation(prediction=prediction))
+    about = {"channels": 3, "size": 16, "even": evened(config)}
+    drawn = javascript("const { startNoise } = await load('generator.js'); return startNoise(about, 5, 2);", about=about)
+    # as above, and less the means of such numbers
+    np.testing.assert_allclose(drawn, start_noise(config, 2, 5).flatten().numpy(), rtol=0, atol=6e-6)
 
 
 def test_the_noise_of_ddpm_follows_torchs_generator_from_draw_to_draw():

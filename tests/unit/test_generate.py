@@ -12,7 +12,7 @@ from ddpm_utils.classifier import Classifier, NoisyClassifier
 from ddpm_utils.config import Classification, Generation, TrainConfig
 from ddpm_utils.diffusion import to_x0
 from ddpm_utils.errors import InputError
-from ddpm_utils.generate import Guidance, generate, trained_denoiser
+from ddpm_utils.generate import Guidance, even_over_patches, generate, start_noise, trained_denoiser
 from ddpm_utils.guidance import classifier_free, classifier_free_batched, classifier_guided
 from ddpm_utils.models import Model
 from ddpm_utils.sampling import ddim, ddpm, dpm_solver, heun, make_denoiser, static_threshold
@@ -22,6 +22,29 @@ from ddpm_utils.unet import UNet, UNetConfig
 
 def draw(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("patch", [2, 4])
+def test_even_noise_differs_from_the_drawn_one_by_a_number_for_each_place_of_a_patch(patch):
+    noise = draw(2, 3, 16, 24, dtype=torch.float64)
+    even = even_over_patches(noise, patch)
+    for b, c in ((0, 0), (1, 2)):
+        shifts = set()
+        for i in range(patch):
+            for j in range(patch):
+                place, drawn = even[b, c, i::patch, j::patch], noise[b, c, i::patch, j::patch]
+                assert abs(place.mean() - noise[b, c].mean()) < 1e-14
+                assert (place - drawn).max() - (place - drawn).min() < 1e-14
+                shifts.add(round((place - drawn)[0, 0].item(), 9))
+        assert len(shifts) == patch**2, "each its own"
+
+
+def test_only_networks_of_patches_that_predict_noise_or_v_start_from_even_noise():
+    plain = draw(5, 3, 8, 8, seed=3)
+    for patch, prediction in ((1, "v"), (2, "x0"), (2, "v"), (2, "eps"), (2, "flow")):
+        network = UNetConfig(image_size=8, channels=3, width=8, multipliers=(1,), attention=(), groups=4, patch=patch)
+        x_T = start_noise(TrainConfig(network=network, task=Generation(prediction=prediction)), 5, seed=3)
+        assert torch.equal(x_T, plain if patch == 1 or prediction == "x0" else even_over_patches(plain, 2))
 
 
 class Fixed(nn.Module):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpm_utils.config import Generation, TrainConfig
-from ddpm_utils.training.preset import ENOUGH, network_preset, preset, too_little
+from ddpm_utils.training.preset import ENOUGH, LONG, network_preset, preset, too_little
 from ddpm_utils.unet_config import UNetConfig
 
 
@@ -36,6 +36,13 @@ def test_the_learning_rate_rises_over_a_twentieth_of_a_short_run_and_the_batch_f
     assert taken["warmup"] <= 200
     assert taken["warmup"] <= steps / 20
     assert taken["batch_size"] == batch_size if batch_size else 1 <= taken["batch_size"] <= images
+
+
+def test_a_long_run_predicts_v_with_smaller_patches_and_a_short_one_x_0():
+    short, long = preset(64, LONG // 100 - 1, epochs=100, batch_size=1), preset(64, LONG // 100, epochs=100, batch_size=1)
+    assert (short["prediction"], short["patch"]) == ("x0", 4)
+    assert (long["prediction"], long["patch"]) == ("v", 2)
+    assert preset(64, LONG, epochs=1, patch=4)["patch"] == 4, "what was chosen stays"
 
 
 def test_a_patch_that_was_chosen_is_kept_and_the_rest_fits_it():
