@@ -139,15 +139,15 @@ def loss_curve(records: list[dict]) -> Figure:
 
     records: the lines of log.jsonl, with "step", "loss" and "quarters" (four means, some may be None).
     """
-    steps = [r["step"] for r in records]
+    steps, marker = [r["step"] for r in records], "." if len(records) == 1 else ""  # a line of one point can't be seen
     figure = Figure(figsize=(9, 3.4), dpi=100, layout="constrained")
     whole, parts = figure.subplots(1, 2, sharey=True)
-    whole.plot(steps, [r["loss"] for r in records], color=COLOURS[0])
+    whole.plot(steps, [r["loss"] for r in records], color=COLOURS[0], marker=marker)
     whole.set_title("loss", fontsize=10)
     whole.set_ylabel("mean over the interval")
     for k in range(4):
         values = [r["quarters"][k] if r["quarters"][k] is not None else math.nan for r in records]
-        parts.plot(steps, values, LINE_STYLES[k], color=COLOURS[k], label=("least noise", "2nd", "3rd", "most noise")[k])
+        parts.plot(steps, values, LINE_STYLES[k], marker=marker, color=COLOURS[k], label=("least noise", "2nd", "3rd", "most noise")[k])
     parts.set_title("by quarter of t", fontsize=10)
     figure.legend(*parts.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     for axes in (whole, parts):

@@ -90,12 +90,13 @@ def run(args: argparse.Namespace) -> int:
     settings(args, usual_settings(args, size=64, images=10**6))  # refuses wrong values before minutes of decoding
     check_folder(options, kind.result)
     execution = join(compute)
+    resumed = state_to_resume(options)
+    before = TrainConfig.from_json(resumed["config"]) if resumed else None
     if args.form:
         data = load_pairs(args.data_path, args.img_size, args.target_path, skip_broken=args.skip_broken)
     else:
-        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=arguments.reading_of(args))
-    resumed = state_to_resume(options)
-    before = TrainConfig.from_json(resumed["config"]) if resumed else None
+        reading = arguments.reading_of(args, **({"fit": before.fit} if before else {}))
+        data = load_images(args.data_path, args.img_size, skip_broken=args.skip_broken, reading=reading)
     model = model_to_start_from(args.start_from, "retoucher" if args.form else "generator") if args.start_from else None
     usual, whose = usual_settings(args, data.size, len(data)), "training/preset.py"
     if model and is_of_form(model.config, args.form):
@@ -132,7 +133,7 @@ def is_of_form(run: TrainConfig, form: str | None) -> bool:
 
 def of_run(run: TrainConfig) -> dict[str, Any]:
     """The settings of a run that goes on, by the names of their flags."""
-    own = {field.name for field in fields(TrainConfig)} - {"network", "task", "start", "fit"}
+    own = {field.name for field in fields(TrainConfig)} - {"network", "task", "start"}
     return {name: getattr(run, name) for name in own} | of_network(run)
 
 

@@ -114,7 +114,7 @@ def test_a_run_takes_a_preset_for_its_images_says_so_and_flags_win(pictures, tmp
 
 
 def test_a_run_is_resumed_by_its_own_settings_where_nothing_is_said(pictures, tmp_path, capsys):
-    words = ["--prediction", "eps", "--lr", 1e-3, "--batch-size", 5, "--warmup", 0, "--no-flip", "--seed", 7, *TINY_NETWORK]
+    words = ["--prediction", "eps", "--lr", 1e-3, "--batch-size", 5, "--warmup", 0, "--no-flip", "--fit", "squash", *TINY_NETWORK]
     begin = ["train", "--data-path", pictures, "--img-size", 16, "--epochs", 2, *QUICK]
     assert run(*begin, *words, "--out", tmp_path / "whole") == 0
     assert run(*begin, *words, "--out", tmp_path / "cut", "--max-epochs", 1) == 0
