@@ -139,7 +139,8 @@ def loss_curve(records: list[dict]) -> Figure:
 
     records: the lines of log.jsonl, with "step", "loss" and "quarters" (four means, some may be None).
     """
-    steps, marker = [r["step"] for r in records], "." if len(records) == 1 else ""  # a line of one point can't be seen
+    steps = [r["step"] for r in records]
+    marker = "." if len(records) == 1 else ""  # a line of one point can't be seen
     figure = Figure(figsize=(9, 3.4), dpi=100, layout="constrained")
     whole, parts = figure.subplots(1, 2, sharey=True)
     whole.plot(steps, [r["loss"] for r in records], color=COLOURS[0], marker=marker)

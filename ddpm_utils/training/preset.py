@@ -1,6 +1,7 @@
 """Chapter 04: the settings of a run that generates images, where nothing is said about them.
 
-Those that drew the best pictures of real photographs in few minutes of a CPU; tests/records/recipe.md shows what else was measured.
+Those that drew the best pictures of real photographs in few minutes of a CPU, and for long runs those that were ahead after minutes of a GPU;
+tests/records/recipe.md shows what else was measured.
 """
 
 from typing import Any

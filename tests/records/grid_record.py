@@ -39,10 +39,10 @@ def main() -> None:
     print(f"photographs that training hasn't seen: {grid(to_float(photographs(args)[1].images), patch):.2f}")
     even = start_noise(config, args.n, SEED)
     plain = torch.randn(even.shape, generator=torch.Generator().manual_seed(SEED))
+    label = labels_in_rows(args.n, config.network.classes) if config.network.classes else None
     for sampler in SAMPLERS:
         for name, x_T in (("plain", plain), ("even", even)):
             with execution.autocast():
-                label = labels_in_rows(args.n, config.network.classes) if config.network.classes else None
                 x0 = sample(generate(model.network, config, x_T, label, sampler, args.steps, args.guidance))
             print(f"{sampler} in {args.steps} steps from {name} noise: {grid(x0, patch):.2f}", flush=True)
 
