@@ -11,6 +11,7 @@ from ddpm_utils.commands.arguments import add_device, user_path
 from ddpm_utils.data.names import EMBEDDED
 from ddpm_utils.errors import InputError
 
+FEW = 100  # images below which a line says how little the figures tell
 COLOUR, INCEPTION = "efficientnet-lite0", "inception-fid"
 
 
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
         a, b = (execution.shared_out(n, BATCH, lambda part, of=of: features_of(of[part], classifier, device)) for of in (real, generated))
         lines.append(str(kid(a, b, subset_size=min(1000, max(2, n // 2)), seed=args.seed)))
         lines.append(str(coverage(a, b)) if n > 5 else "coverage and density need at least 6 images of each set")
+    if n < FEW:
+        lines.append(f"from {n} images these are rough; compare by some hundreds")
     leave_processes()
     if execution.is_first:
         print(*lines, sep="\n")

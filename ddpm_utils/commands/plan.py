@@ -37,5 +37,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"{'session':>8}{'epochs':>12}{'hours':>8}{'week':>6}{'states kept':>13}{'disk GB':>9}")
         for s in sessions:
             print(f"{s.number:>8}{f'{s.first_epoch}-{s.last_epoch}':>12}{s.hours:>8.2f}{s.week:>6}{s.states:>13}{s.disk_gb:>9.2f}")
-        print(f"{sum(s.hours for s in sessions):.1f} hours in {len(sessions)} sessions and {sessions[-1].week} weeks\n")
+        counts = [f"{n} {what}{'s' if n > 1 else ''}" for n, what in ((len(sessions), "session"), (sessions[-1].week, "week"))]
+        print(f"{sum(s.hours for s in sessions):.1f} hours in {' and '.join(counts)}\n")
     print("the times hold for the machine on which you measured the seconds per epoch; measure again where you change it")

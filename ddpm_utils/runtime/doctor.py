@@ -96,6 +96,8 @@ def kernel(device: str) -> Finding:
         problem = f"the first operation failed ({str(error).splitlines()[0]}); {OLD_GPU_ADVICE}"
         return Finding(device, "does not compute", problem, device)
     precision, why = precision_of(device)
+    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        why += "; a training measures whether bf16 is faster"
     problem = None if right else "a product of ones came out wrong; do not train on this device"
     return Finding(device, f"{describe_device(device)}, computes; precision {precision} ({why})", problem, device)
 

@@ -55,6 +55,7 @@ def test_it_prints_what_the_functions_return_for_these_pixels_and_this_n(classif
     assert str(kid(a, b, subset_size=20)) in said
     assert str(coverage(a, b)) in said
     assert "n = 40 real and 40 generated images of 8 px" in said
+    assert "from 40 images these are rough; compare by some hundreds" in said
 
 
 def test_both_sets_are_brought_to_the_size_of_the_smaller(tmp_path, capsys):
