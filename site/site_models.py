@@ -64,7 +64,8 @@ def around(config) -> dict:
     from ddpm_utils.restoration import company, formulations, full_resolution
     from ddpm_utils.restoration.settings import SHORT_SIDE
 
-    fixed = {name.lower(): getattr(company, name) for name in ("NEAR", "LIKE", "LEAST", "MOST", "RAMP", "BAND", "AROUND", "EVEN")}
+    names = ("NEAR", "LIKE", "LEAST", "MOST", "RAMP", "BAND", "AROUND", "EVEN", "FINEST", "TAKEN", "BOLDEST", "NEARBY")
+    fixed = {name.lower(): getattr(company, name) for name in names}
     fixed |= {"luminance": LUMINANCE, "residual_scale": formulations.RESIDUAL_SCALE, "gate": formulations.GATE}
     fixed |= {"short_side": SHORT_SIDE, "longest": full_resolution.LONGEST, "faint": full_resolution.FAINT}
     eta = formulations.shift_fractions(config.task.timesteps, config.task.kappa)[-1].item()

@@ -34,6 +34,7 @@ class Job(NamedTuple):
     out: Path
     include: Path | None
     exclude: Path | None
+    wrinkles: Path | None
     sheet: Path | None
     layer: Path | None
 
@@ -59,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--include", "--mask", type=user_path, help="image that is white where retouching is allowed; for a folder: a folder, same names"
     )
     parser.add_argument("--exclude", type=user_path, help="the same, white where it is not allowed")
+    parser.add_argument(
+        "--wrinkles",
+        type=user_path,
+        help="the same, white where the wrinkles are, painted roughly around them: there they count without company, and nowhere else",
+    )
     parser.add_argument("--side-by-side", type=user_path, help="image, or folder of images, of before, after and what changed")
     parser.add_argument(
         "--layers",
@@ -93,10 +99,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"there is no photograph or folder {str(args.photograph)!r}; check the name")
     if args.restore:
         return restore_rejected(args)
-    if args.method == "frequency" and not args.include:
+    if args.method == "frequency" and not (args.include or args.wrinkles):
         raise InputError("--method frequency smooths all that it is shown; add --include, a mask that is white on the wrinkles")
-    if args.cloth and (args.raw or args.method == "frequency"):
-        raise InputError("--cloth tells where wrinkles count, which --raw and --method frequency don't ask; leave it out, or them")
+    if args.cloth and (args.raw or args.wrinkles or args.method == "frequency"):
+        raise InputError(
+            "--cloth tells where wrinkles count, which --raw, --wrinkles and --method frequency don't ask; leave it out, or them"
+        )
     check_report(args)
     jobs = folder_jobs(args) if args.photograph.is_dir() else [single_job(args)]
     settings = RetouchSettings(**given(args, RetouchSettings))
@@ -136,9 +144,12 @@ def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings, peop
 
     started = time.perf_counter()
     photograph = read_photograph(job.photograph)
-    allowed = read_allowed(job.include, job.exclude, *photograph.pixels.shape[:2])
-    before = photograph.pixels
-    change = predict_change(model, before, settings, progress=True) if model else frequency_change(before, settings)
+    before, size = photograph.pixels, photograph.pixels.shape[:2]
+    painted = read_allowed(job.wrinkles, None, *size)
+    allowed = read_allowed(job.include, job.exclude, *size)
+    if painted is not None:
+        allowed = painted if allowed is None else painted * allowed
+    change = predict_change(model, before, settings, progress=True, wrinkles=painted) if model else frequency_change(before, settings)
     pixels = apply_change(before, change.residual, settings.strength, allowed)
     told, found = findings(before, change, people, cloth) if people or cloth else ("", None)
     write_photograph(photograph, pixels, job.out)
@@ -151,7 +162,9 @@ def retouch_one(job: Job, model: "Model | None", settings: RetouchSettings, peop
     changed = (pixels != photograph.pixels).any(2).mean()
     note = f" ({photograph.note})" if photograph.note else ""
     told = f"; {told}" if told else ""
-    return printable(f"{job.photograph.name}: {changed:.1%} of the pixels changed{told}, {time.perf_counter() - started:.1f} s{note}")
+    unsure = model and not settings.raw and not change.residual.any()
+    hint = " (no wrinkle is sure enough; --raw shows what the network alone would change)" if unsure else ""
+    return printable(f"{job.photograph.name}: {changed:.1%} of the pixels changed{hint}{told}, {time.perf_counter() - started:.1f} s{note}")
 
 
 # --- a folder, looked at ---
@@ -207,13 +220,13 @@ def single_job(args: argparse.Namespace) -> Job:
         raise InputError(f"--side-by-side must name a file that ends in {' or '.join(SHEETS)}, got {str(sheet)!r}")
     if args.layers and (args.layers.suffix.lower() != ".png" or args.layers.is_dir()):
         raise InputError(f"--layers must name a file that ends in .png, got {str(args.layers)!r}")
-    for mask in filter(None, (args.include, args.exclude)):
+    for mask in filter(None, (args.include, args.exclude, args.wrinkles)):
         if not mask.is_file():
             raise InputError(f"there is no mask {str(mask)!r}; check the name")
     check_apart({"--out": out, "--side-by-side": sheet, "--layers": args.layers})
-    job = Job(args.photograph, out, args.include, args.exclude, sheet, args.layers)
+    job = Job(args.photograph, out, args.include, args.exclude, args.wrinkles, sheet, args.layers)
     for path in job.results:
-        check_free(path, [args.photograph, args.include, args.exclude], args.overwrite)
+        check_free(path, [args.photograph, args.include, args.exclude, args.wrinkles], args.overwrite)
     return job
 
 
@@ -232,7 +245,7 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
             raise InputError(f"{flag} must be a folder, because {str(args.photograph)!r} is one; {str(folder)!r} is a file")
         if folder and folder.resolve() == args.photograph.resolve():
             raise InputError(f"{flag} must be another folder than the photographs' {str(folder)!r}: nothing is retouched in place")
-    for flag, folder in (("--include", args.include), ("--exclude", args.exclude)):
+    for flag, folder in (("--include", args.include), ("--exclude", args.exclude), ("--wrinkles", args.wrinkles)):
         if folder and not folder.is_dir():
             raise InputError(f"{flag} must be a folder with a mask for each photograph, there is no folder {str(folder)!r}")
     names, others = photographs_below(args)
@@ -243,11 +256,11 @@ def folder_jobs(args: argparse.Namespace) -> list[Job]:
         )
     if others:
         say(left_out_in_words(others))
-    include, exclude = masks_by_name(args.include, names), masks_by_name(args.exclude, names)
+    include, exclude, wrinkles = (masks_by_name(folder, names) for folder in (args.include, args.exclude, args.wrinkles))
     jobs = []
     for name in names:
         sheet, layer = (folder / name.with_name(f"{name.name}.png") if folder else None for folder in (args.side_by_side, args.layers))
-        jobs.append(Job(args.photograph / name, args.out / name, include[name], exclude[name], sheet, layer))
+        jobs.append(Job(args.photograph / name, args.out / name, include[name], exclude[name], wrinkles[name], sheet, layer))
     left = jobs if args.overwrite else [job for job in jobs if not job.out.exists()]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} are in {str(args.out)!r} already and stay; --overwrite does them again")
@@ -262,7 +275,7 @@ def photographs_below(args: argparse.Namespace) -> tuple[list[Path], list[str]]:
     from ddpm_utils.data.listing import ending_in_words, files_below
     from ddpm_utils.restoration.photos import ENDINGS
 
-    apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.layers, args.include, args.exclude) if folder]
+    apart = [folder.resolve() for folder in (args.out, args.side_by_side, args.layers, args.include, args.exclude, args.wrinkles) if folder]
     page = args.report.resolve() if args.report else None
     tree = files_below(args.photograph)
     files = [p for p in tree.files if not lies_in(p, apart) and p.resolve() != page]

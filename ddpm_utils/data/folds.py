@@ -46,7 +46,7 @@ def lift(photograph: np.ndarray, mask: np.ndarray, fine: float, coarse: float, s
     sharp = blurred_inside(luminance, inner, fine * scale)
     field = sharp - blurred_inside(luminance, inner, coarse * scale)
     texture = (luminance - sharp) * inner
-    field = field * (1 - _lines(texture, on, scale)) * inner
+    field = field * (1 - lines(texture, on, scale)) * inner
     is_coarse = np.square((sharp - blurred_inside(luminance, inner, 2.2 * scale))[on]).sum() < 0.62 * np.square(field[on]).sum()
     values = field[on]
     is_plain = is_coarse and _one_colour(photograph[on]) and texture[on].std() < 0.05 and np.abs(np.percentile(values, [1, 99])).max() < 0.6
@@ -55,7 +55,7 @@ def lift(photograph: np.ndarray, mask: np.ndarray, fine: float, coarse: float, s
     return Fold(field * soft, np.clip(slopes, 0.2, 4), bool(is_plain), float(values.std()))
 
 
-def _lines(texture: np.ndarray, on: np.ndarray, scale: float) -> np.ndarray:
+def lines(texture: np.ndarray, on: np.ndarray, scale: float) -> np.ndarray:
     """(H, W) in 0..1: where fine texture is much stronger than it mostly is on this cloth."""
     strength = np.sqrt(blurred(texture**2, 1.5 * scale))
     over = strength / (np.median(strength[on]) + 1e-4) - 1.6

@@ -5,20 +5,30 @@ a pixel counts by the mean of the change mask over pixels of its colour around i
 
 *The colour of a fold is that of the shading around it.* On saturated cloth the channels follow the light unequally, and each camera renders that
 in its own way: how far each channel follows luminance is fitted to the photograph itself, in the band that folds lie in.
+
+*What is bolder than cloth is left alone.* Bricks, a badge, grass and prints of high contrast have a finest structure that weaves don't have.
+
+*Where a fold goes, the finest structure goes in part.* Retouchers heal and smooth: on two real pairs what they took away follows what is finer
+than folds better than any network does (correlation .7), at a share of about a third. No pair that is drawn teaches this.
 """
 
 import numpy as np
 from scipy import ndimage
 
+from ddpm_utils.data.folds import blurred_inside, lines
 from ddpm_utils.data.images import LUMINANCE
 
 NEAR = 128  # pixels: cells of the grid, at the network's scale
 LIKE = (12, 10, 10)  # and in CIELAB's lightness, a and b
-LEAST, MOST = 0.14, 0.73  # mean of the mask below which nothing is changed: this much, and this share of the photograph's own most
-RAMP = 0.35  # all is changed where it is larger by this share
+LEAST, MOST = 0.14, 0.64  # mean of the mask below which nothing is changed: this much, and this share of the photograph's own most
+RAMP = 0.48  # all is changed where it is larger by this share
 BAND = (0.8, 6.0)  # standard deviations in pixels between which light tells how channels follow it
 AROUND = 24  # pixels, the standard deviation of "around"
 EVEN = 0.05  # weight of the assumption that all channels follow alike, over that of the mean evidence
+FINEST = 2.0  # pixels, the standard deviation below which lies the finest structure
+TAKEN = 0.3  # share of it that goes where a fold does
+BOLDEST = 19.0  # levels, its standard deviation on cloth at most; where it is twice as large, nothing is changed
+NEARBY = 4.0  # pixels, the standard deviation of the place that it is measured in
 
 
 def company(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -54,6 +64,29 @@ def in_the_colours_of_shading(residual: np.ndarray, image: np.ndarray, gate: np.
         follows = (ndimage.gaussian_filter(weights * light * _band(values[..., channel]), AROUND) + even) / power
         out[..., channel] = np.clip(follows, 0, 4) * (residual @ np.float32(LUMINANCE))
     return out
+
+
+def bold(image: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    """(H, W) in [0, 1]: where image (H, W, 3) uint8 has finest structure that no cloth has: bricks, a badge, grass, a print of high contrast.
+
+    clip(s / BOLDEST - 1, 0, 1), s the standard deviation around each pixel of what is finer than FINEST pixels where gate (H, W) is open.
+    """
+    strength = np.sqrt(ndimage.gaussian_filter((_finer(image, gate) @ np.float32(LUMINANCE)) ** 2, NEARBY))
+    return ndimage.gaussian_filter(np.clip(strength / BOLDEST - 1, 0, 1), NEARBY)
+
+
+def finest_structure(image: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    """What goes of the finest structure of image (H, W, 3) uint8 where gate (H, W) is open, in levels, (H, W, 3); lines that stand out stay."""
+    open_ = gate > 0.5
+    if not open_.any():
+        return np.zeros(image.shape, np.float32)
+    structure = _finer(image, gate)
+    return (TAKEN * gate * (1 - lines(structure @ np.float32(LUMINANCE), open_, 1.0)))[..., None] * structure
+
+
+def _finer(image: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    """image - blur(gate image) / blur(gate), (H, W, 3): the Gaussian takes nothing from where the gate is shut, other cloth or a background."""
+    return np.dstack([channel - blurred_inside(channel, gate, FINEST) for channel in np.moveaxis(image.astype(np.float32), -1, 0)])
 
 
 def _band(field: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ddpm_utils.data.images import LUMINANCE, check_finite, to_float, to_uint8
 from ddpm_utils.errors import InputError
 from ddpm_utils.models import Model
-from ddpm_utils.restoration.company import company, in_the_colours_of_shading
+from ddpm_utils.restoration.company import bold, company, finest_structure, in_the_colours_of_shading
 from ddpm_utils.restoration.faces import DETECTION_SIDE, away_from_faces, find_faces
 from ddpm_utils.restoration.formulations import check_restorer, gate, restore
 from ddpm_utils.restoration.settings import LEAST_SIDE, RetouchSettings
@@ -32,7 +32,7 @@ from ddpm_utils.sampling import timesteps
 
 FINER = 4  # the scale of tiles is this many times finer
 LONGEST = 4  # a panorama longer than this many short sides is seen in tiles of that length: it keeps its scale, and memory its bounds
-FAINT = 1.5 / 127.5  # changes up to 1.5 levels, at the network's scale, aren't made: nobody sees them; up to 3 in part
+FAINT = 2.5 / 127.5  # changes up to 2.5 levels, at the network's scale, aren't made: nobody sees them; up to 5 in part
 STRIP = 2**20  # pixels that are computed in float32 at a time
 DEFAULTS = RetouchSettings()
 
@@ -69,12 +69,16 @@ def retouch(
     return apply_change(image, change.residual, settings.strength, mask)
 
 
-def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = DEFAULTS, progress: bool = False) -> Change:
+def predict_change(
+    model: Model, image: np.ndarray, settings: RetouchSettings = DEFAULTS, progress: bool = False, wrinkles: np.ndarray | None = None
+) -> Change:
     """What the model would change in `image` (H, W, 3 or 1) uint8 or uint16; `apply_change` does it, at any strength.
 
     With `settings.detail`, tiles on top: FINER times finer, at most at full size, each `settings.short_side` wide. progress: a bar over them.
+    wrinkles: (H, W) in [0, 1], where a person says that they are: there they need no company, and elsewhere nothing changes.
     """
     check_image(image)
+    check_mask(wrinkles, image)
     check_settings(model, settings)
     device = next(model.network.parameters()).device
 
@@ -91,14 +95,14 @@ def predict_change(model: Model, image: np.ndarray, settings: RetouchSettings = 
 
     size = working_size(*image.shape[:2], settings.short_side)
     small = shrink(image, *size)  # (1, 3, h, w)
-    coarse = fitted(_predict_whole(predict, small, LONGEST * settings.short_side, progress), small, image, settings)
+    coarse = fitted(_predict_whole(predict, small, LONGEST * settings.short_side, progress), small, image, settings, wrinkles)
     fine_size = working_size(*image.shape[:2], FINER * settings.short_side)
     if not settings.detail or fine_size == size:
         return coarse
     so_far = Change(*(enlarge(field, *fine_size) for field in coarse[:3]))
     lifted = (shrink(image, *fine_size) + so_far.residual).clamp(-1, 1)  # (1, 3, h, w)
     blended = blend_tiles(predict, lifted, settings.short_side, progress)  # (5, h, w)
-    fine = fitted(_change_of(blended), lifted, image, settings)
+    fine = fitted(_change_of(blended), lifted, image, settings, wrinkles)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
     return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread), fine.company, fine.faces)
 
@@ -113,18 +117,25 @@ def _change_of(fields: Tensor) -> Change:
     return Change(*fields.split([3, 1, 1]))
 
 
-def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings) -> Change:
+def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings, wrinkles: np.ndarray | None = None) -> Change:
     """The change kept to wrinkles that have others of their kind, in the colours of the shading (company.py), without what is too faint to be
     seen, and away from faces.
 
-    seen: (1, 3, h, w), what the network saw of the image.
+    seen: (1, 3, h, w), what the network saw of the image. wrinkles: (H, W) in [0, 1], where they are; None: company tells.
     """
     if settings.raw or not change.residual.any():
         return change
     small = to_uint8(seen)[0]  # (h, w, 3)
-    allowed = company(change.mask[0].numpy(), small)  # (h, w)
+    if wrinkles is None:
+        allowed = company(change.mask[0].numpy(), small)  # (h, w)
+    else:
+        painted = torch.from_numpy(np.ascontiguousarray(wrinkles, dtype=np.float32))[None, None]
+        allowed = F.interpolate(painted, size=small.shape[:2], mode="area")[0, 0].numpy()
     residual = change.residual.permute(1, 2, 0).numpy() * allowed[..., None]
-    residual = in_the_colours_of_shading(residual, small, gate(change.mask[0]).numpy() * allowed)
+    opened = gate(change.mask[0]).numpy() * allowed
+    cloth = 1 - bold(small, opened)
+    residual = in_the_colours_of_shading(residual * cloth[..., None], small, opened * cloth)
+    residual -= finest_structure(small, opened * cloth) / 127.5
     largest = np.abs(residual).max(-1, keepdims=True)
     residual *= np.clip(largest / FAINT - 1, 0, 1)
     counts = torch.from_numpy(allowed)[None]

@@ -1,6 +1,7 @@
 /**
  * What one photograph tells about its own wrinkles, as ddpm_utils/restoration/company.py: they come in company, many on cloth of one colour,
- * and take the colours of the shading around them.
+ * and take the colours of the shading around them; what is bolder than cloth is left alone, and where a fold goes, the finest structure goes
+ * in part.
  */
 
 import { halfEven } from "./rounding.js";
@@ -8,7 +9,7 @@ import { halfEven } from "./rounding.js";
 /**
  * What Python's company.py and full_resolution.py fix, which the build tells the page.
  * @typedef {{near: number, like: number[], least: number, most: number, ramp: number, band: number[], around: number, even: number,
- *   luminance: number[]}} Fixed
+ *   finest: number, taken: number, boldest: number, nearby: number, luminance: number[]}} Fixed
  */
 
 /**
@@ -160,6 +161,69 @@ export function inTheColoursOfShading(residual, rgb, gate, width, height, fixed)
     }
   }
   return out;
+}
+
+/**
+ * Where the finest structure is bolder than cloth's, in [0, 1]: clip(s / boldest - 1, 0, 1), s its standard deviation around each pixel.
+ * @param {Uint8ClampedArray} rgb (height, width, 3)
+ * @param {Float32Array} gate (height, width)
+ * @param {number} width @param {number} height
+ * @param {Fixed} fixed
+ * @returns {Float32Array} (height, width)
+ */
+export function bold(rgb, gate, width, height, fixed) {
+  const power = luminance(finer(rgb, gate, width, height, fixed), fixed).map((value) => value * value);
+  const over = gaussian(power, width, height, fixed.nearby).map((value) => Math.max(0, Math.min(1, Math.sqrt(value) / fixed.boldest - 1)));
+  return gaussian(over, width, height, fixed.nearby);
+}
+
+/**
+ * What goes of the finest structure where the gate is open, in levels; lines that stand out stay.
+ * @param {Uint8ClampedArray} rgb (height, width, 3)
+ * @param {Float32Array} gate (height, width)
+ * @param {number} width @param {number} height
+ * @param {Fixed} fixed
+ * @returns {Float32Array} (3, height, width)
+ */
+export function finestStructure(rgb, gate, width, height, fixed) {
+  const n = width * height;
+  if (!gate.some((value) => value > 0.5)) return new Float32Array(3 * n);
+  const structure = finer(rgb, gate, width, height, fixed);
+  const standOut = lines(luminance(structure, fixed), gate, width, height);
+  return structure.map((value, i) => fixed.taken * gate[i % n] * (1 - standOut[i % n]) * value);
+}
+
+/** image - blur(gate image) / blur(gate), (3, height, width). @param {Uint8ClampedArray} rgb @param {Float32Array} gate @param {number} width @param {number} height @param {Fixed} fixed */
+function finer(rgb, gate, width, height, fixed) {
+  const n = width * height;
+  const out = new Float32Array(3 * n);
+  const around = gaussian(gate, width, height, fixed.finest);
+  for (let c = 0; c < 3; c++) {
+    const shown = gaussian(
+      gate.map((value, i) => value * rgb[3 * i + c]),
+      width,
+      height,
+      fixed.finest,
+    );
+    for (let i = 0; i < n; i++) out[c * n + i] = rgb[3 * i + c] - shown[i] / Math.max(around[i], 1e-3);
+  }
+  return out;
+}
+
+/** Of a field (3, height, width). @param {Float32Array} field @param {Fixed} fixed */
+function luminance(field, { luminance: [red, green, blue] }) {
+  const n = field.length / 3;
+  return Float32Array.from({ length: n }, (_, i) => red * field[i] + green * field[n + i] + blue * field[2 * n + i]);
+}
+
+/** Where fine texture is much stronger than it mostly is where the gate is open, as Python's folds.lines. @param {Float32Array} texture @param {Float32Array} gate @param {number} width @param {number} height */
+function lines(texture, gate, width, height) {
+  const power = texture.map((value) => value * value);
+  const strength = gaussian(power, width, height, 1.5).map(Math.sqrt);
+  const open = strength.filter((_, i) => gate[i] > 0.5);
+  const usual = quantile(open, 0.5);
+  const over = strength.map((value) => Math.max(0, Math.min(1, (value / (usual + 1e-4) - 1.6) / 1.6)));
+  return gaussian(over, width, height, 1);
 }
 
 /** A field under a Gaussian, mirrored at its borders, as scipy's gaussian_filter. @param {Float32Array} field @param {number} width @param {number} height @param {number} sigma */

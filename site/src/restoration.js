@@ -3,7 +3,7 @@
  * that residual enlarged and added. Faces are not looked for here, which Python does.
  */
 
-import { company, inTheColoursOfShading } from "./company.js";
+import { bold, company, finestStructure, inTheColoursOfShading } from "./company.js";
 import { Generator } from "./random.js";
 import { bicubicRows, lanczos, widen } from "./resize.js";
 import { halfEven } from "./rounding.js";
@@ -131,15 +131,19 @@ function fitted(change, small, width, height, around) {
   const n = width * height;
   if (!change.residual.some((value) => value !== 0)) return { ...change, width, height };
   const allowed = company(change.mask, small, width, height, around);
-  const open = change.mask.map((probability, i) => gate(probability, around) * allowed[i]);
+  const counted = change.mask.map((probability, i) => gate(probability, around) * allowed[i]);
+  const cloth = bold(small, counted, width, height, around).map((share) => 1 - share);
+  const open = counted.map((value, i) => value * cloth[i]);
   const residual = inTheColoursOfShading(
-    change.residual.map((value, i) => value * allowed[i % n]),
+    change.residual.map((value, i) => value * allowed[i % n] * cloth[i % n]),
     small,
     open,
     width,
     height,
     around,
   );
+  const finest = finestStructure(small, open, width, height, around);
+  for (let i = 0; i < 3 * n; i++) residual[i] -= finest[i] / 127.5;
   for (let i = 0; i < n; i++) {
     const largest = Math.max(Math.abs(residual[i]), Math.abs(residual[n + i]), Math.abs(residual[2 * n + i]));
     const seen = Math.max(0, Math.min(1, largest / around.faint - 1));

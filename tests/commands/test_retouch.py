@@ -145,6 +145,27 @@ def test_what_was_found_is_told_and_shown(photo, tmp_path, capsys):
     assert pixels(tmp_path / "sheet.png").shape == (96 + 20, 4 * 120 + 24, 3)
 
 
+def test_a_photograph_without_wrinkles_says_how_to_see_what_the_network_thought(photo, image, tmp_path, capsys):
+    assert run(photo, "--out", tmp_path / "out.png") == 0
+    assert (
+        "0.0% of the pixels changed (no wrinkle is sure enough; --raw shows what the network alone would change), "
+        in capsys.readouterr().out
+    )
+    assert run(photo, "--out", tmp_path / "raw.png", "--raw") == 0
+    assert "sure enough" not in capsys.readouterr().out
+    assert (pixels(tmp_path / "raw.png") != image).any()
+
+
+def test_wrinkles_are_where_a_person_painted_them(model, photo, image, tmp_path):
+    Image.fromarray(np.repeat(np.uint8([0, 255]), 60)[None].repeat(96, 0)).save(tmp_path / "here.png")
+    assert run(model, photo, "--out", tmp_path / "out.png", "--wrinkles", tmp_path / "here.png") == 0
+    changed = (pixels(tmp_path / "out.png") != image).any(2)
+    assert not changed[:, :60].any()
+    assert changed[:, 60:].mean() > 0.5
+    assert run(model, photo, "--out", tmp_path / "less.png", "--wrinkles", tmp_path / "here.png", "--exclude", tmp_path / "here.png") == 0
+    assert (pixels(tmp_path / "less.png") == image).all()
+
+
 # --- a folder ---
 
 
@@ -289,6 +310,7 @@ def test_wrong_arguments_are_told_in_one_sentence_before_work_starts(model, phot
         ((model, folder, "--out", folder), "nothing is retouched in place"),
         ((model, folder, "--out", there), "--out must be a folder"),
         ((model, folder, "--out", tmp_path / "o", "--mask", there), "--include must be a folder"),
+        ((model, folder, "--out", tmp_path / "o", "--wrinkles", there), "--wrinkles must be a folder"),
         ((model, tmp_path / "empty", "--out", tmp_path / "o"), "no photographs in"),
     ]
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

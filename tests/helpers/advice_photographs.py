@@ -20,7 +20,7 @@ ROWS = [
     ),
     go(
         "retouch photo.png --out y.png --cloth --raw RETOUCH",
-        "which --raw and --method frequency don't ask; leave it out, or them",
+        "which --raw, --wrinkles and --method frequency don't ask; leave it out, or them",
         "retouch photo.png --out y.png --raw RETOUCH",
         "retouch photo.png --out z.png --cloth RETOUCH",
     ),

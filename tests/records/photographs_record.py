@@ -47,8 +47,8 @@ the others every change is a mistake.
 """
 LOOKED_AT = """The camera man's, seen from the side, isn't found, and nothing of it changed either.
 
-Looked at: of the camera man's photograph the lawn is smoothed; of the astronaut's the rim of a badge, no crease; of the cat her fur; of the coins
-some relief; of the retina vessels; of the bricks grain.
+Looked at: of the camera man's photograph the lawn is smoothed; of the cat her fur; of the retina vessels; of the coins some relief. No crease
+of the astronaut's overall went either.
 """
 
 

@@ -41,7 +41,7 @@ def random_model(path: Path, width: int = 8, multipliers: tuple[int, ...] = (1, 
     network = UNetConfig(32, 3, width, multipliers, 1, (), False, groups=4, condition_channels=3, extra_channels=1)
     torch.manual_seed(seed)
     unet = UNet(network)
-    torch.nn.init.normal_(unet.output_conv.weight, std=0.05)
+    torch.nn.init.normal_(unet.output_conv.weight, std=0.1)
     unet.output_conv.bias.data[3] = 1.0  # open gates, mostly
     save_model(unet, TrainConfig(network=network, task=Restoration()), (), path)
     return path

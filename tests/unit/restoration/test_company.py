@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ddpm_utils.restoration.company import LEAST, MOST, RAMP, company, in_the_colours_of_shading
+from ddpm_utils.restoration.company import BOLDEST, LEAST, MOST, RAMP, TAKEN, bold, company, finest_structure, in_the_colours_of_shading
 
 RED, GREEN = np.uint8([200, 40, 40]), np.uint8([40, 160, 60])
 
@@ -55,3 +55,24 @@ def test_where_a_photograph_has_no_shading_a_fold_is_grey():
     coloured = in_the_colours_of_shading(residual, np.full((64, 64, 3), 99, np.uint8), np.ones((64, 64), np.float32))
     luminance = residual @ np.float32([0.299, 0.587, 0.114])
     assert np.allclose(coloured, luminance[..., None], atol=1e-6)
+
+
+def test_the_finest_structure_goes_in_part_where_the_gate_is_open_and_a_seam_stays():
+    weave = 5 * (-1.0) ** np.indices((64, 128)).sum(0)  # to and fro from pixel to pixel: its mean is 0 under any Gaussian
+    image = np.repeat((120 + weave)[..., None], 3, 2)
+    image[:, 30] += 90
+    gate = np.zeros((64, 128), np.float32)
+    gate[:, :64] = 1
+    taken = finest_structure(image.astype(np.uint8), gate)
+    assert np.abs(taken[8:-8, 44:54, 1] / (TAKEN * weave[8:-8, 44:54]) - 1).max() < 0.01
+    assert np.abs(taken[8:-8, 30]).max() < 0.01 * TAKEN * 90
+    assert (taken[:, 64:] == 0).all()
+    assert not finest_structure(image.astype(np.uint8), 0.4 * gate).any(), "nothing is open"
+
+
+def test_what_is_bolder_than_cloth_is_left_alone():
+    weave, gate = (-1.0) ** np.indices((64, 128)).sum(0), np.ones((64, 128), np.float32)
+    strengths = {0.9 * BOLDEST: 0, 1.5 * BOLDEST: 0.5, 2.5 * BOLDEST: 1}  # of a pattern to and fro the standard deviation is the amplitude
+    for strength, expected in strengths.items():
+        image = np.repeat(np.rint(120 + strength * weave)[..., None], 3, 2).astype(np.uint8)
+        assert np.abs(bold(image, gate) - expected).max() < 0.03, "rounded to whole levels"
