@@ -5,12 +5,11 @@ network of the shape and size of the shipped one, whose answer costs as much.
 """
 
 import argparse
+import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -47,22 +46,26 @@ def random_model(path: Path, width: int = 8, multipliers: tuple[int, ...] = (1, 
     return path
 
 
+MEASURING = """
+import json, os, subprocess, sys, tempfile, time
+started = time.perf_counter()
+with tempfile.TemporaryFile() as output:
+    process = subprocess.Popen(sys.argv[1:], stdout=output, stderr=subprocess.STDOUT)
+    _, status, usage = os.wait4(process.pid, 0)
+    output.seek(0)
+    said = output.read().decode()
+kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+computing = usage.ru_utime + usage.ru_stime
+print(json.dumps([os.waitstatus_to_exitcode(status), said, time.perf_counter() - started, computing, usage.ru_maxrss * kilobyte / 1e9]))
+"""
+
+
 def measure(command: list[str]) -> tuple[int, str, float, float, float]:
-    """Run a command; returns its exit code, its output, seconds, seconds of computing (of all cores together), and peak memory in GB."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        output.seek(0)
-        said = output.read().decode()
-    kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return (
-        os.waitstatus_to_exitcode(status),
-        said,
-        time.perf_counter() - started,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss * kilobyte / 1e9,
-    )
+    """Run a command; returns its exit code, its output, seconds, seconds of computing (of all cores together), and peak memory in GB.
+
+    From a small process: Linux counts what a process's parent held when it was started as its own.
+    """
+    return tuple(json.loads(subprocess.run([sys.executable, "-c", MEASURING, *command], stdout=subprocess.PIPE, check=True).stdout))
 
 
 def main() -> None:
