@@ -75,7 +75,8 @@ def predict_change(
     """What the model would change in `image` (H, W, 3 or 1) uint8 or uint16; `apply_change` does it, at any strength.
 
     With `settings.detail`, tiles on top: FINER times finer, at most at full size, each `settings.short_side` wide. progress: a bar over them.
-    wrinkles: (H, W) in [0, 1], where a person says that they are: there they need no company, and elsewhere nothing changes.
+    wrinkles: (H, W) in [0, 1], where a person says that they are: there they need no company, and elsewhere nothing changes;
+    with `settings.raw`, where nobody asks for company, it says nothing.
     """
     check_image(image)
     check_mask(wrinkles, image)
@@ -102,7 +103,7 @@ def predict_change(
     so_far = Change(*(enlarge(field, *fine_size) for field in coarse[:3]))
     lifted = (shrink(image, *fine_size) + so_far.residual).clamp(-1, 1)  # (1, 3, h, w)
     blended = blend_tiles(predict, lifted, settings.short_side, progress)  # (5, h, w)
-    fine = fitted(_change_of(blended), lifted, image, settings, wrinkles)
+    fine = fitted(_change_of(blended), lifted, image, settings, wrinkles, threads=True)
     mask = torch.maximum(so_far.mask.clamp(0, 1), fine.mask)
     return Change(so_far.residual + fine.residual, mask, torch.hypot(so_far.spread, fine.spread), fine.company, fine.faces)
 
@@ -117,11 +118,14 @@ def _change_of(fields: Tensor) -> Change:
     return Change(*fields.split([3, 1, 1]))
 
 
-def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings, wrinkles: np.ndarray | None = None) -> Change:
+def fitted(
+    change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings, wrinkles: np.ndarray | None = None, threads: bool = False
+) -> Change:
     """The change kept to wrinkles that have others of their kind, in the colours of the shading (company.py), without what is too faint to be
     seen, and away from faces.
 
-    seen: (1, 3, h, w), what the network saw of the image. wrinkles: (H, W) in [0, 1], where they are; None: company tells.
+    seen: (1, 3, h, w), what the network saw of the image. wrinkles: (H, W) in [0, 1], where they are; None: company tells. threads: whether
+    the finest that is seen are threads, which stay.
     """
     if settings.raw or not change.residual.any():
         return change
@@ -135,7 +139,8 @@ def fitted(change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSet
     opened = gate(change.mask[0]).numpy() * allowed
     cloth = 1 - bold(small, opened)
     residual = in_the_colours_of_shading(residual * cloth[..., None], small, opened * cloth)
-    residual -= finest_structure(small, opened * cloth) / 127.5
+    if not threads:
+        residual -= finest_structure(small, opened * cloth) / 127.5
     largest = np.abs(residual).max(-1, keepdims=True)
     residual *= np.clip(largest / FAINT - 1, 0, 1)
     counts = torch.from_numpy(allowed)[None]

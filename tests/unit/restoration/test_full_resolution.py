@@ -136,6 +136,19 @@ def test_where_a_person_says_that_wrinkles_are_they_need_no_company(monkeypatch)
         predict_change(model, image, wrinkles=painted[1:])
 
 
+def test_fine_structure_goes_at_the_scale_of_the_network_and_threads_stay(monkeypatch):
+    looked_at = []
+
+    def finest(image: np.ndarray, gate: np.ndarray) -> np.ndarray:
+        looked_at.append(image.shape[:2])
+        return np.zeros(image.shape, np.float32)
+
+    monkeypatch.setattr(restoration, "finest_structure", finest)
+    model, image = known_model(lambda source: torch.full_like(source, 0.1)), noisy_image(64, 96)
+    predict_change(model, image, Settings(short_side=32, detail=True))
+    assert looked_at == [(32, 48)], "not in the tiles of 64 x 96"
+
+
 def test_faces_are_left_alone_unless_asked_for():
     model, image = known_model(lambda source: torch.full_like(source, 0.2)), skimage.data.astronaut()
     changed = {faces: (retouch(model, image, Settings(short_side=64, faces=faces)) != image).any(2) for faces in (False, True)}
