@@ -192,12 +192,17 @@ def precision_of(device: str) -> tuple[str, str]:
     return "fp32", f"sm_{major}{minor} has no tensor cores"
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this CPU has instructions for bfloat16."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def cpu_gains_from_bf16(time_step: Callable[[str], None]) -> tuple[bool, str]:
     """Whether a training step is at least a tenth faster in bf16 on this CPU, measured; (whether, why).
 
     time_step(precision) runs one step on a scratch copy of the network.
     """
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not cpu_has_bf16():
         return False, "this CPU has no bfloat16 instructions"
     seconds = {"fp32": [], "bf16": []}
     for round_ in range(4):

@@ -14,7 +14,7 @@ import torch
 from ddpm_utils import __version__
 from ddpm_utils.errors import InputError
 from ddpm_utils.runtime.cache import cache_folder
-from ddpm_utils.runtime.device import describe_device, precision_of
+from ddpm_utils.runtime.device import cpu_has_bf16, describe_device, precision_of
 
 OLD_GPU_ADVICE = (
     "choose another accelerator (on Kaggle: GPU T4 x2), or install a torch built for CUDA 12.6, the last with kernels for sm_60 "
@@ -96,7 +96,7 @@ def kernel(device: str) -> Finding:
         problem = f"the first operation failed ({str(error).splitlines()[0]}); {OLD_GPU_ADVICE}"
         return Finding(device, "does not compute", problem, device)
     precision, why = precision_of(device)
-    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device == "cpu" and cpu_has_bf16():
         why += "; a training measures whether bf16 is faster"
     problem = None if right else "a product of ones came out wrong; do not train on this device"
     return Finding(device, f"{describe_device(device)}, computes; precision {precision} ({why})", problem, device)

@@ -24,7 +24,7 @@ from end_to_end import lines as end_to_end
 from overhead import line as overhead
 from record import write
 
-from ddpm_utils.runtime.device import Execution, choose_device, describe_device, precision_of
+from ddpm_utils.runtime.device import Execution, choose_device, cpu_has_bf16, describe_device, precision_of
 from ddpm_utils.runtime.memory import keep_freed_memory
 from ddpm_utils.unet_config import UNetConfig
 
@@ -38,7 +38,7 @@ NETWORKS = {
 def precisions(device: str) -> tuple[list[str], str]:
     """Those that the device has units for, and a sentence about what is left out."""
     if device == "cpu":
-        has = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        has = cpu_has_bf16()
         return [
             "fp32",
             *(["bf16"] if has else []),

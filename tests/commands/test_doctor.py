@@ -23,3 +23,9 @@ def test_this_machine_computes_and_its_findings_are_json_alone(capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["devices"]["cpu"] == 1
     assert {finding["problem"] for finding in told["findings"]} == {None}
+
+
+def test_the_doctor_says_who_chooses_the_precision_of_a_cpu_that_has_bfloat16(monkeypatch):
+    for has, said in ((True, True), (False, False)):
+        monkeypatch.setattr(doctor, "cpu_has_bf16", lambda has=has: has)
+        assert doctor.kernel("cpu").found.endswith("; a training measures whether bf16 is faster)") == said

@@ -58,6 +58,14 @@ def test_it_prints_what_the_functions_return_for_these_pixels_and_this_n(classif
     assert "from 40 images these are rough; compare by some hundreds" in said
 
 
+def test_of_some_hundreds_nobody_says_that_they_are_few(classifier, tmp_path, capsys):
+    (tmp_path / "many").mkdir()
+    for i, image in enumerate(load_images("digits").images[:200]):
+        Image.fromarray(image[..., 0]).save(tmp_path / "many" / f"{i:05d}.png")
+    assert metrics(tmp_path / "many", "digits", "--features", classifier) == 0
+    assert "rough" not in capsys.readouterr().out
+
+
 def test_both_sets_are_brought_to_the_size_of_the_smaller(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for size in (24, 48):
