@@ -121,8 +121,8 @@ def _change_of(fields: Tensor) -> Change:
 def fitted(
     change: Change, seen: Tensor, image: np.ndarray, settings: RetouchSettings, wrinkles: np.ndarray | None = None, threads: bool = False
 ) -> Change:
-    """The change kept to wrinkles that have others of their kind, in the colours of the shading (company.py), without what is too faint to be
-    seen, and away from faces.
+    """The change kept to wrinkles that have others of their kind, in the colours of the shading, away from what is bolder than cloth, with a
+    share of the finest structure taken away besides (all by company.py), without what is too faint to be seen, and away from faces.
 
     seen: (1, 3, h, w), what the network saw of the image. wrinkles: (H, W) in [0, 1], where they are; None: company tells. threads: whether
     the finest that is seen are threads, which stay.
